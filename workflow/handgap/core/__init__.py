@@ -1,0 +1,1 @@
+"""Ground floor: conventions, configuration, the sample store, seeds, geometry, errors, provenance."""

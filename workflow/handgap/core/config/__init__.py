@@ -1,0 +1,1 @@
+"""The study's configuration, one module per section: a step imports its own and reruns for its own only."""

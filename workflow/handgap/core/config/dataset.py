@@ -1,0 +1,18 @@
+"""Settings of one dataset."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from handgap.core.config.base import Name, Section, Unit
+
+
+class Dataset(Section):
+    """One real (or proxy-real) dataset and its size."""
+
+    kind: Literal["proxyreal"] = Field("proxyreal", description="how the real side is made")
+    splits: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        {"train": 160, "test": 64}, description="images in each split"
+    )
+    held_object_ratio: Unit = Field(0.5, description="share of images with an object in the hand")
+    sleeve_ratio: Unit = Field(0.35, description="share of forearms in a sleeve")

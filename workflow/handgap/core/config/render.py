@@ -1,0 +1,15 @@
+"""Settings of the render stage."""
+
+from pydantic import Field
+
+from handgap.core.config.base import Section
+
+
+class Render(Section):
+    """Cycles settings shared by both domains."""
+
+    size: int = Field(224, ge=32, description="image edge, px")
+    samples: int = Field(16, ge=1, description="Cycles samples per pixel, denoised")
+    subsurface: bool = Field(True, description="skin with subsurface scattering (false: the paper's plain material)")
+    hdri_ratio: float = Field(1.0, gt=0, le=1.0, description="share of the sorted HDRI list used on the synthetic side")
+    texture_ratio: float = Field(1.0, gt=0, le=1.0, description="share of the skin textures used, synthetic side")

@@ -1,0 +1,136 @@
+"""The whole study, its validation, and the files generated from it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from handgap.core.config.assets import Assets
+from handgap.core.config.base import Name, Section, problems
+from handgap.core.config.compose import Composition
+from handgap.core.config.dataset import Dataset
+from handgap.core.config.evaluate import Evaluate
+from handgap.core.config.fit import Fit
+from handgap.core.config.render import Render
+from handgap.core.config.segment import Segment
+from handgap.core.config.train import Amplitude, Network, Recipe, Source, Train
+from handgap.core.errors import ConfigError
+
+
+class Study(Section):
+    """One study: everything the DAG is derived from."""
+
+    study: Name = Field("open", description="name; results go under results/<study>")
+    seed: int = Field(0, ge=0, description="root of all random numbers")
+    shard_size: int = Field(32, ge=1, description="samples per file; does not change the samples")
+    assets: Assets = Field(default_factory=Assets, description="asset set")
+    datasets: dict[Name, Dataset] = Field({"proxyfrei": Dataset()}, description="real side, by name")
+    fit: Fit = Field(default_factory=Fit, description="fit stage")
+    render: Render = Field(default_factory=Render, description="render stage")
+    segment: Segment = Field(default_factory=Segment, description="segment stage")
+    compositions: dict[Name, Composition] = Field(
+        {
+            "none": Composition(arm="none", object="none"),
+            "own": Composition(),
+            "own_object": Composition(arm="none"),
+            "own_arm": Composition(object="none"),
+            "random": Composition(arm="random", object="random"),
+            "random_rgb": Composition(fill="rgb"),
+        },
+        description="composition variants, by name",
+    )
+    amplitude: Amplitude = Field(default_factory=Amplitude, description="amplitude spectrum augmentation")
+    recipes: dict[Name, Recipe] = Field(
+        {
+            "real": Recipe(sources=[Source(dataset="proxyfrei", images="real")], amplitude=False),
+            "full": Recipe(sources=[Source(dataset="proxyfrei", images="own")], amplitude=True),
+            "no_arm": Recipe(sources=[Source(dataset="proxyfrei", images="own_object")], amplitude=True),
+            "no_amplitude": Recipe(sources=[Source(dataset="proxyfrei", images="own")], amplitude=False),
+            "no_object": Recipe(sources=[Source(dataset="proxyfrei", images="own_arm")], amplitude=True),
+            "random_pairs": Recipe(sources=[Source(dataset="proxyfrei", images="random")], amplitude=True),
+        },
+        description="training recipes, by name",
+    )
+    networks: dict[Name, Network] = Field(
+        {"s2hand": Network(architecture="s2hand"), "simplehand": Network(architecture="simplehand")},
+        description="networks, by name",
+    )
+    train: Train = Field(default_factory=Train, description="train stage")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="evaluate stage")
+    experiments: list[Name] = Field(
+        ["table_main", "table_ablation", "figure_spectrum"],
+        description="files of config/experiments that `snakemake all` makes",
+    )
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Study":
+        for name, recipe in self.recipes.items():
+            for source in recipe.sources:
+                if source.dataset not in self.datasets:
+                    raise ValueError(f"recipes.{name}: dataset '{source.dataset}' is not one of {list(self.datasets)}")
+                if source.images != "real" and source.images not in self.compositions:
+                    choices = ["real", *self.compositions]
+                    raise ValueError(f"recipes.{name}: images '{source.images}' is not one of {choices}")
+        return self
+
+
+def parse_study(raw: dict[str, Any], origin: str) -> Study:
+    """Validate a study; all problems are listed at once.
+
+    Args:
+        raw: the configuration as read from YAML (and the command line).
+        origin: file it came from, for the message.
+
+    Raises:
+        ConfigError: unknown keys or values out of range.
+    """
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(origin, problems(error), "every key is described in config/schema.json") from error
+
+
+def _comments(model: type[BaseModel]) -> dict[str, str]:
+    return {name: field.description or "" for name, field in model.model_fields.items()}
+
+
+def config_yaml() -> str:
+    """Text of config/config.yaml: the default study, each key with its description."""
+    lines = [
+        "# yaml-language-server: $schema=./schema.json",
+        "# Generated from workflow/handgap/core/config.py by `make config`; other studies override parts of it.",
+    ]
+    study = Study()
+    sections = {n: type(v) for n, v in study if isinstance(v, Section)}
+    for key, value in study.model_dump(mode="json").items():
+        comment = _comments(Study)[key]
+        lines.append(f"\n# {comment}")
+        if key in sections:
+            lines.append(f"{key}:")
+            for name, item in value.items():
+                text = yaml.safe_dump({name: item}, default_flow_style=True, width=1000).strip()[1:-1]
+                lines.append(f"  {text}  # {_comments(sections[key])[name]}")
+        elif isinstance(value, dict):
+            lines.append(f"{key}:")
+            for name, item in value.items():
+                lines.append(f"  {name}: " + yaml.safe_dump(item, default_flow_style=True, width=1000, sort_keys=False).strip())
+        else:
+            lines.append(f"{key}: {json.dumps(value)}" if not isinstance(value, str) else f"{key}: {value}")
+    return "\n".join(lines) + "\n"
+
+
+def schema_json() -> str:
+    """Text of config/schema.json."""
+    return json.dumps(Study.model_json_schema(), indent=2) + "\n"
+
+
+def write_generated(folder: Path) -> None:
+    """Write config.yaml and schema.json into `folder`."""
+    (folder / "config.yaml").write_text(config_yaml())
+    (folder / "schema.json").write_text(schema_json())
+
+
+if

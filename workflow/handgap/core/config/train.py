@@ -1,0 +1,53 @@
+"""Settings of the train stage: recipes, networks, augmentation, optimisation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from handgap.core.config.base import Name, Section, Unit
+
+
+class Amplitude(Section):
+    """Amplitude spectrum augmentation (PASTA, Chattopadhyay et al., ICCV 2023)."""
+
+    alpha: float = Field(3.0, ge=0, description="growth of the noise with frequency")
+    beta: float = Field(0.25, ge=0, description="noise at zero frequency")
+    k: float = Field(2.0, gt=0, description="exponent of the growth")
+
+
+class Source(Section):
+    """One ingredient of a training recipe."""
+
+    dataset: Name = Field(description="a key of datasets")
+    images: Name = Field(description="'real', or the name of a composition")
+    weight: float = Field(1.0, gt=0, description="relative sampling weight")
+
+
+class Recipe(Section):
+    """What a network is trained on."""
+
+    sources: list[Source] = Field(min_length=1, description="datasets mixed")
+    amplitude: bool = Field(description="amplitude spectrum augmentation on synthetic images")
+
+
+class Network(Section):
+    """A pose network at the study's size."""
+
+    architecture: Literal["s2hand", "simplehand"] = Field(description="published network")
+    backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
+    pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
+
+
+class Train(Section):
+    """Optimisation, the same for every network unless the paper of one says otherwise."""
+
+    image_size: int = Field(128, ge=64, multiple_of=32, description="crop edge the network sees, px")
+    epochs: int = Field(12, ge=1, description="passes over the recipe")
+    batch: int = Field(32, ge=1, description="images per step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak AdamW step")
+    weight_decay: float = Field(1e-2, ge=0, description="AdamW weight decay")
+    warmup: Unit = Field(0.1, description="share of the steps with a rising rate")
+    rotation_deg: float = Field(45.0, ge=0, le=180, description="in-plane rotation, uniform within +-")
+    scale_jitter: Unit = Field(0.15, description="crop size jitter, uniform within +-")
+    shift_jitter: Unit = Field(0.08, description="crop centre jitter, share of the crop, uniform within +-")
+    colour_jitter: Unit = Field(0.3, description="brightness, contrast and channel jitter, uniform within +-")

@@ -1,0 +1,55 @@
+"""Joint orders, tip vertices, units and axes: each stated once, with its source.
+
+Units are metres and radians, cameras are OpenCV (x right, y down, z forward). A pixel's centre lies at
+integer + 0.5: the image spans [0, W] x [0, H], and K maps camera points into that frame.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+N_JOINTS = 21
+N_ANNOTATION_VERTICES = 778
+N_ANNOTATION_FACES = 1538
+
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+# FreiHAND / OpenPose order ("simple"): wrist, then each finger from base to tip.
+JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in FINGERS for k in range(1, 5)))
+JOINT_PARENTS = np.array([-1, *(0 if k == 1 else 4 * f + k - 1 for f in range(5) for k in range(1, 5))])
+WRIST, MIDDLE_MCP, MIDDLE_PIP = 0, 9, 10
+FINGERTIPS = (4, 8, 12, 16, 20)
+
+# MANO kinematic order (16 joints): wrist, index, middle, pinky, ring, thumb (Romero et al. 2017, model file).
+MANO_PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
+# 16 MANO joints + tips (thumb, index, middle, ring, pinky) at 16..20 -> simple order.
+MANO_TO_SIMPLE = np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20])
+
+# Vertex ids of the fingertips (thumb, index, middle, ring, pinky) on MANO's 778 vertices.
+# Several tables circulate; FreiHAND's must be used for FreiHAND's evaluation.
+TIP_VERTICES = {
+    "freihand": (744, 320, 443, 555, 672),
+    "ho3d": (744, 333, 444, 555, 672),
+    "smplx": (744, 320, 443, 554, 671),
+    "manopth": (745, 317, 444, 556, 673),
+}
+
+# NIMBLE: 25 anatomical joints; dropping the four metacarpal bases leaves 21 in simple order (NIMBLE_model README).
+NIMBLE_PARENTS = np.array([-1, 0, 1, 2, 3, 0, 5, 6, 7, 8, 0, 10, 11, 12, 13, 0, 15, 16, 17, 18, 0, 20, 21, 22, 23])
+NIMBLE_TO_SIMPLE = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 21, 22, 23, 24])
+
+
+class MaskLabel(IntEnum):
+    """Classes of the `mask` column."""
+
+    BACKGROUND = 0
+    HAND = 1
+    ARM = 2
+    OBJECT = 3
+    SECOND_HAND = 4
+
+
+class Side(IntEnum):
+    """Values of the `side` column."""
+
+    RIGHT = 0
+    LEFT = 1
