@@ -101,7 +101,7 @@ def config_yaml() -> str:
     """Text of config/config.yaml: the default study, each key with its description."""
     lines = [
         "# yaml-language-server: $schema=./schema.json",
-        "# Generated from workflow/handgap/core/config.py by `make config`; other studies override parts of it.",
+        "# Generated from workflow/handgap/core/config by `make config`; other studies override parts of it.",
     ]
     study = Study()
     sections = {n: type(v) for n, v in study if isinstance(v, Section)}
@@ -116,7 +116,8 @@ def config_yaml() -> str:
         elif isinstance(value, dict):
             lines.append(f"{key}:")
             for name, item in value.items():
-                lines.append(f"  {name}: " + yaml.safe_dump(item, default_flow_style=True, width=1000, sort_keys=False).strip())
+                text = yaml.safe_dump(item, default_flow_style=True, width=1000, sort_keys=False).strip()
+                lines.append(f"  {name}: {text}")
         else:
             lines.append(f"{key}: {json.dumps(value)}" if not isinstance(value, str) else f"{key}: {value}")
     return "\n".join(lines) + "\n"
@@ -133,4 +134,5 @@ def write_generated(folder: Path) -> None:
     (folder / "schema.json").write_text(schema_json())
 
 
-if
+if __name__ == "__main__":
+    write_generated(Path(sys.argv[1]))
