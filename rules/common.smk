@@ -1,0 +1,179 @@
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import DeploymentMethod
+
+sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
+
+from handgap.core.config.experiment import load_experiment
+from handgap.core.config.study import parse_study
+from handgap.core.errors import HandgapError
+from handgap.core.provenance import code_of, settings_hash
+
+try:
+    STUDY = parse_study(config, "the study's configuration (config/*.yaml and --config)")
+    EXPERIMENTS = {p.stem: load_experiment(p) for p in sorted(Path(workflow.basedir, "config/experiments").glob("*.yaml"))}
+except HandgapError as error:
+    raise WorkflowError(str(error)) from None
+
+MODELS = "results/models"
+HDRI_ASSETS = [f"results/assets/{asset}/asset.json" for asset in ("hdri_bpy", "hdri_pmndrs")]
+
+
+def shell_prefix():
+    """The package on the path; Snakemake's own interpreter first, unless each rule has a conda environment."""
+    lines = ["set -euo pipefail", f'export PYTHONPATH="{workflow.basedir}/workflow"', "export PYTHONHASHSEED=0"]
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+        lines.append(f'export PATH="{Path(sys.executable).parent}:$PATH"')
+    return "; ".join(lines) + "; "
+
+
+shell.prefix(shell_prefix())
+
+
+# --- resource classes: memory and time grow with each attempt; cluster names belong to profiles/
+
+CLASSES = {  # class: (MB, minutes)
+    "small": (2000, 10),
+    "cpu": (4000, 60),
+    "mem": (8000, 120),
+    "gpu": (8000, 240),
+    "train": (8000, 720),
+}
+
+
+def mem(name):
+    return lambda wildcards, attempt: CLASSES[name][0] * attempt
+
+
+def runtime(name):
+    return lambda wildcards, attempt: CLASSES[name][1] * attempt
+
+
+# --- settings: only the keys a rule uses, as JSON
+
+
+def settings(section):
+    """One section of the study as compact JSON."""
+    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+# --- shards
+
+
+def shard_count(dataset, split):
+    return -(-STUDY.datasets[dataset].splits[split] // STUDY.shard_size)
+
+
+def shards(stage, dataset, split, variant=None):
+    """All shards of a split at one stage."""
+    folder = f"<results>/{stage}/{dataset}/{split}" + (f"/{variant}" if variant else "")
+    return [f"{folder}/{k:05d}.h5" for k in range(shard_count(dataset, split))]
+
+
+def first_id(wildcards):
+    return int(wildcards.shard) * STUDY.shard_size
+
+
+def id_count(wildcards):
+    total = STUDY.datasets[wildcards.dataset].splits[wildcards.split]
+    return min(STUDY.shard_size, total - first_id(wildcards))
+
+
+def split_shards(stage):
+    """Input function: all shards of the wildcards' split."""
+    return lambda wildcards: shards(stage, wildcards.dataset, wildcards.split)
+
+
+def partner_shards(stage):
+    """Input function of composition: the sample's own shard, or every shard when partners are random."""
+
+    def find(wildcards):
+        composition = STUDY.compositions[wildcards.variant]
+        if "random" in (composition.arm, composition.object):
+            return shards(stage, wildcards.dataset, wildcards.split)
+        return f"<results>/{stage}/{wildcards.dataset}/{wildcards.split}/{wildcards.shard}.h5"
+
+    return find
+
+
+# --- runs and experiments
+
+
+def source_shards(source):
+    if source.images == "real":
+        return shards("real", source.dataset, "train")
+    return shards("composed", source.dataset, "train", source.images)
+
+
+def training_shards(wildcards):
+    return [path for source in STUDY.recipes[wildcards.recipe].sources for path in source_shards(source)]
+
+
+def backbone_asset(wildcards):
+    network = STUDY.networks[wildcards.network]
+    return f"results/assets/{network.backbone}/asset.json" if network.pretrained else []
+
+
+def experiment_metrics(wildcards):
+    """Metrics files a table is made of."""
+    experiment = EXPERIMENTS[wildcards.table]
+    test = experiment.test.replace("/", "-")
+    runs = [f"{row.network}-{row.recipe}-s{seed}" for row in experiment.rows for seed in experiment.seeds]
+    return [f"<results>/metrics/{run}/{test}.csv" for run in dict.fromkeys([*runs, "mean_hand"])]
+
+
+# --- command lines
+
+
+def repeated(flag, paths):
+    """One flag per path."""
+    return " ".join(f"{flag} {path}" for path in ([paths] if isinstance(paths, str) else paths))
+
+
+def hdri_options(wildcards, input):
+    return repeated("--hdri-dir", [str(Path(path).parent) for path in input.hdris])
+
+
+# --- what a study asks for
+
+
+def asset_row(asset):
+    """The asset's own line of the table, so that another asset's change concerns nobody else."""
+    for line in Path(workflow.basedir, "config/assets.csv").read_text().splitlines():
+        if line.startswith(f"{asset},"):
+            return line
+    raise WorkflowError(f"config/assets.csv: no asset '{asset}'")
+
+
+def quality_splits():
+    """Splits whose masks the study needs anyway: those it trains on."""
+    return [(dataset, "train") for dataset in STUDY.datasets]
+
+
+def quality_shards(stage, variant=None):
+    return [path for dataset, split in quality_splits() for path in shards(stage, dataset, split, variant)]
+
+
+def products(name):
+    """Files of one experiment."""
+    if EXPERIMENTS[name].kind == "table":
+        return [f"<results>/tables/{name}.{suffix}" for suffix in ("csv", "tex", "html")]
+    return [f"<results>/figures/{name}.{suffix}" for suffix in ("png", "svg")]
+
+
+def study_products():
+    unknown = [name for name in STUDY.experiments if name not in EXPERIMENTS]
+    if unknown:
+        raise WorkflowError(f"experiments: no config/experiments/{unknown[0]}.yaml; known: {', '.join(EXPERIMENTS)}")
+    quality = [f"<results>/tables/quality_{what}.csv" for what in ("render", "segment")]
+    return [path for name in STUDY.experiments for path in products(name)] + quality + gallery()
+
+
+def gallery():
+    """Contact sheets of every stage of every dataset, and what the networks made of the test images."""
+    sheets = [f"{stage}-{dataset}-train" for dataset in STUDY.datasets for stage in ("real", "fit", "synthetic", "masks")]
+    sheets += [f"composed-{dataset}-train-{variant}" for dataset in STUDY.datasets for variant in ("own", "random")]
+    return [f"<results>/gallery/{sheet}.png" for sheet in ["hands", *sheets]]

@@ -1,0 +1,81 @@
+# Predictions -> metrics of the published protocol; an outside judge of the renders.
+
+
+rule evaluate_run:
+    input:
+        pred="<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
+        truth=split_shards("real"),
+    output:
+        "<results>/metrics/{network}-{recipe}-s{run_seed}/{dataset}-{split}.csv",
+    log:
+        "<logs>/evaluate_run/{network}-{recipe}-s{run_seed}/{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/evaluate_run/{network}-{recipe}-s{run_seed}/{dataset}-{split}.jsonl"
+    conda:
+        "../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("evaluate.step"),
+        settings=settings(STUDY.evaluate),
+        truth=lambda wildcards, input: repeated("--truth", input.truth),
+        run="--run {network}-{recipe}-s{run_seed} --network {network} --recipe {recipe} --run-seed {run_seed}",
+        study=STUDY.study,
+        seed=STUDY.seed,
+    message:
+        "Evaluating {wildcards.network}-{wildcards.recipe} on {wildcards.dataset}/{wildcards.split}"
+    shell:
+        "python -m handgap.evaluate.step metrics --pred {input.pred} {params.truth} --out {output} {params.run} "
+        "--dataset {wildcards.dataset} --split {wildcards.split} --study {params.study} --seed {params.seed} "
+        "--code {params.code} --settings {params.settings:q} >{log} 2>&1"
+
+
+use rule evaluate_run as evaluate_mean_hand with:
+    input:
+        pred="<results>/predictions/mean_hand/{dataset}-{split}.h5",
+        truth=split_shards("real"),
+    output:
+        "<results>/metrics/mean_hand/{dataset}-{split}.csv",
+    log:
+        "<logs>/evaluate_mean_hand/{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/evaluate_mean_hand/{dataset}-{split}.jsonl"
+    params:
+        run="--run mean_hand --network mean_hand --recipe real --run-seed 0",
+    message:
+        "Evaluating the mean hand on {wildcards.dataset}/{wildcards.split}"
+
+
+rule judge_renders:
+    input:
+        synthetic=lambda wildcards: quality_shards("synthetic"),
+        composed=lambda wildcards: quality_shards("composed", "own"),
+        real=lambda wildcards: quality_shards("real"),
+    output:
+        report(
+            "<results>/tables/quality_render.csv",
+            caption="../workflow/report/quality_render.rst",
+            category="Quality",
+            labels={"what": "renders, judged by MediaPipe Hands"},
+        ),
+    log:
+        "<logs>/judge_renders.log",
+    benchmark:
+        "<benchmarks>/judge_renders.jsonl"
+    conda:
+        "../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("cpu"),
+    params:
+        code=code_of("evaluate.step"),
+        groups=lambda wildcards, input: " ".join(
+            f"--group {name}={','.join(input[name])}" for name in ("synthetic", "composed", "real")
+        ),
+    message:
+        "Looking for hands in the renders with MediaPipe Hands"
+    shell:
+        "python -m handgap.evaluate.step quality-render {params.groups} --out {output} >{log} 2>&1"

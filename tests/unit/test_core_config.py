@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from handgap.core.config.experiment import load_experiment
+from handgap.core.config.study import Study, config_yaml, parse_study, schema_json
+from handgap.core.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("name", "text"), [("config.yaml", config_yaml), ("schema.json", schema_json)])
+def test_generated_files_have_not_drifted(name: str, text) -> None:
+    assert (ROOT / "config" / name).read_text() == text(), "run `make config`"
+
+
+def test_default_yaml_is_the_default_study() -> None:
+    assert parse_study(yaml.safe_load(config_yaml()), "config.yaml") == Study()
+
+
+def test_every_key_is_described() -> None:
+    schema = json.loads(schema_json())
+    for name, model in {"Study": schema, **schema["$defs"]}.items():
+        for key, field in model["properties"].items():
+            assert field.get("description"), f"{name}.{key}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        ({"sead": 1}, "sead"),
+        ({"render": {"sampels": 4}}, r"render\.sampels"),
+        ({"seed": -1}, "seed"),
+        ({"recipes": {"x": {"sources": [{"dataset": "nowhere", "images": "own"}], "amplitude": True}}}, "nowhere"),
+    ],
+)
+def test_wrong_key_is_one_clear_error(raw: dict, where: str) -> None:
+    with pytest.raises(ConfigError, match=where) as error:
+        parse_study(raw, "config/mine.yaml")
+    assert "config/mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_study_is_valid_on_top_of_the_default(path: Path) -> None:
+    merged = yaml.safe_load(config_yaml())
+    for key, value in yaml.safe_load(path.read_text()).items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    study = parse_study(merged, str(path))
+    for name in study.experiments:
+        experiment = load_experiment(ROOT / "config" / "experiments" / f"{name}.yaml")
+        assert {row.recipe for row in experiment.rows} <= set(study.recipes)
+        assert {row.network for row in experiment.rows} <= set(study.networks)
+
+
+def test_unknown_experiment_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="table_main"):
+        load_experiment(ROOT / "config" / "experiments" / "table_nine.yaml")
