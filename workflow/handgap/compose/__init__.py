@@ -1,0 +1,1 @@
+"""Pieces of real images into synthetic ones, and the amplitude spectra of both."""

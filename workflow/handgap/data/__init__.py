@@ -1,0 +1,1 @@
+"""Samples out of the store, and training batches out of samples."""

@@ -1,0 +1,1 @@
+"""Metrics, protocols, statistics: predictions in, tidy numbers out."""

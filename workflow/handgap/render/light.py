@@ -1,0 +1,86 @@
+"""HDRIs, how the camera stands in them, and exposure: from scene-linear light to a picture's tones.
+
+Renders are scene-linear (Rec. 709 primaries). A camera meters the scene and applies its tone curve: `meter` and
+`tone_map` do that for both domains, so that a night street and a noon beach both come out well exposed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from handgap.core.errors import MissingAssetError
+from handgap.render.spec import Light
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
+MIDDLE_GREY = 0.18
+SHOULDER = 0.55  # linear value up to which the tone curve is straight
+# OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
+LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+
+
+def find_hdris(folders: Sequence[Path]) -> list[Path]:
+    """All .exr files of the folders, in the order of their names: the list `hdri_ratio` takes its share of.
+
+    Raises:
+        MissingAssetError: a folder holds none.
+    """
+    found = []
+    for folder in folders:
+        maps = sorted(folder.glob("*.exr"))
+        if not maps:
+            raise MissingAssetError(folder, "no .exr environment map in it", "run `snakemake assets` again")
+        found.extend(maps)
+    return sorted(found, key=lambda path: (path.name, str(path.parent.name)))
+
+
+def share(count: int, ratio: float) -> int:
+    """How many of `count` things a saturation study at `ratio` draws from: the first ones, at least one."""
+    return max(1, round(count * ratio))
+
+
+def draw_light(generator: np.random.Generator, hdris: Sequence[Path]) -> Light:
+    """A random map, heading and brightness; the camera mostly level, looking down more often than up."""
+    return Light(
+        hdri=hdris[generator.integers(len(hdris))],
+        azimuth=generator.uniform(-np.pi, np.pi),
+        pitch=np.radians(generator.normal(12.0, 15.0)),
+        roll=np.radians(generator.normal(0.0, 6.0)),
+        strength=float(np.exp2(generator.normal(0.0, 0.3))),
+    )
+
+
+def camera_orientation(light: Light) -> np.ndarray:
+    """Rotation (3, 3) from OpenCV camera directions to the map's frame (z up)."""
+
+    def turn(axis: int, angle: float) -> np.ndarray:
+        cos, sin = np.cos(angle), np.sin(angle)
+        i, j = [k for k in range(3) if k != axis]
+        rotation = np.eye(3)
+        rotation[[i, i, j, j], [i, j, i, j]] = cos, -sin, sin, cos
+        return rotation
+
+    return turn(2, light.azimuth) @ LEVEL @ turn(0, -light.pitch) @ turn(2, light.roll)
+
+
+def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.7) -> float:
+    """Gain that exposes a picture well: log-average luminance to middle grey, the subject counting most.
+
+    Args:
+        linear: (H, W, 3) scene-linear.
+        subject: (H, W) bool, what the picture is of.
+        weight: the subject's share of the reading; without a subject the whole frame is read.
+    """
+    log_luminance = np.log(np.maximum(linear @ LUMINANCE, 1e-4))
+    reading = log_luminance.mean()
+    if subject.any():
+        reading = weight * log_luminance[subject].mean() + (1.0 - weight) * reading
+    return float(MIDDLE_GREY / np.exp(reading))
+
+
+def tone_map(linear: np.ndarray) -> np.ndarray:
+    """Exposed scene-linear light -> display-referred sRGB values in 0..1: straight, with a soft shoulder, then gamma."""
+    linear = np.maximum(linear, 0.0)
+    over = np.maximum(linear - SHOULDER, 0.0)
+    compressed = np.minimum(linear, SHOULDER) + (1.0 - SHOULDER) * -np.expm1(-over / (1.0 - SHOULDER))
+    return np.where(compressed <= 0.0031308, 12.92 * compressed, 1.055 * compressed ** (1 / 2.4) - 0.055)

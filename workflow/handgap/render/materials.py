@@ -1,0 +1,206 @@
+"""Blender materials for `spec`'s: node trees built once, their values and images changed from picture to picture."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import bpy
+import numpy as np
+
+from handgap.render.spec import MeshPart, SkinMaterial, SurfaceMaterial
+
+# Diffuse mean free path of skin in mm, red green blue (Jensen et al. 2001, "A practical model for subsurface light
+# transport", table of measured materials, skin1), and the share of light that goes below the surface.
+SKIN_RADIUS_MM = (3.67, 1.37, 0.68)
+SUBSURFACE_WEIGHT = 0.6
+SKIN_SPECULAR = 0.36  # index of refraction 1.4
+MAX_SKINS = 6  # kept in memory; a skin is some 16 MB
+
+
+class SkinSource(Protocol):
+    """Where skins' texture maps come from."""
+
+    def maps(self, index: int) -> dict[str, np.ndarray]:
+        """uint8 maps of one skin, row 0 on top: diffuse (H, W, 3) sRGB; normal (H, W, 3), roughness (H, W) and
+        specular (H, W) where the skin has them."""
+
+
+class MaterialBook:
+    """One Blender material per mesh part and kind; memory does not grow with the number of pictures."""
+
+    def __init__(self, skins: SkinSource):
+        self._skins = _SkinCache(skins)
+        self._trees: dict[tuple[str, ...], _Tree] = {}
+
+    def of(self, part: MeshPart) -> bpy.types.Material:
+        """Blender's material with the values of `part.material`."""
+        material = part.material
+        if isinstance(material, SkinMaterial):
+            images = self._skins.get(material.skin)
+            tree = self._tree((part.name, "skin", *sorted(images)), lambda: _SkinTree(part.name, images))
+            tree.load(material, images)
+        else:
+            key = (part.name, material.pattern, *(["relief"] if material.bump else []))
+            tree = self._tree(key, lambda: _SurfaceTree(part.name, material))
+            tree.load(material)
+        return tree.material
+
+    def _tree(self, key: tuple[str, ...], make: Callable[[], "_Tree"]) -> "_Tree":
+        if key not in self._trees:
+            self._trees[key] = make()
+        return self._trees[key]
+
+
+def _image(name: str, pixels: np.ndarray, colour: bool) -> bpy.types.Image:
+    """A Blender byte image; `colour` says whether its values are sRGB or plain numbers."""
+    height, width = pixels.shape[:2]
+    image = bpy.data.images.new(name, width, height, alpha=False)
+    image.colorspace_settings.name = "sRGB" if colour else "Non-Color"
+    _fill(image, pixels)
+    return image
+
+
+def _fill(image: bpy.types.Image, pixels: np.ndarray) -> None:
+    rgba = np.ones((*pixels.shape[:2], 4), np.float32)
+    rgba[..., :3] = (pixels if pixels.ndim == 3 else pixels[..., None])[::-1] / np.float32(255.0)
+    image.pixels.foreach_set(rgba.ravel())
+    image.update()
+
+
+class _SkinCache:
+    """Skins as Blender images, the last few used kept."""
+
+    def __init__(self, source: SkinSource):
+        self._source = source
+        self._loaded: OrderedDict[int, dict[str, bpy.types.Image]] = OrderedDict()
+
+    def get(self, index: int) -> dict[str, bpy.types.Image]:
+        if index not in self._loaded:
+            if len(self._loaded) >= MAX_SKINS:
+                _, oldest = self._loaded.popitem(last=False)
+                for image in oldest.values():
+                    bpy.data.images.remove(image)
+            maps = self._source.maps(index)
+            self._loaded[index] = {key: _image(f"skin{index}.{key}", m, key == "diffuse") for key, m in maps.items()}
+        self._loaded.move_to_end(index)
+        return self._loaded[index]
+
+
+class _Tree:
+    """A node tree around one Principled BSDF."""
+
+    def __init__(self, name: str):
+        self.material = bpy.data.materials.new(name)
+        self.material.use_nodes = True
+        self.nodes, self.links = self.material.node_tree.nodes, self.material.node_tree.links
+        self.bsdf = next(node for node in self.nodes if node.type == "BSDF_PRINCIPLED")
+
+    def node(self, kind: str, **settings: object) -> bpy.types.Node:
+        node = self.nodes.new(kind)
+        for key, value in settings.items():
+            setattr(node, key, value)
+        return node
+
+    def scaled(self, socket: bpy.types.NodeSocket) -> bpy.types.Node:
+        """Multiply a value; the factor is input 1 of the node returned."""
+        node = self.node("ShaderNodeMath", operation="MULTIPLY")
+        self.links.new(socket, node.inputs[0])
+        return node
+
+
+class _SkinTree(_Tree):
+    def __init__(self, name: str, images: dict[str, bpy.types.Image]):
+        super().__init__(name)
+        self._textures = {key: self.node("ShaderNodeTexImage") for key in images}
+        colour = {key: node.outputs["Color"] for key, node in self._textures.items()}
+        self.links.new(colour["diffuse"], self.bsdf.inputs["Base Color"])
+        self._normal = self._roughness = None
+        if "normal" in colour:
+            self._normal = self.node("ShaderNodeNormalMap", space="TANGENT", uv_map="uv")
+            self.links.new(colour["normal"], self._normal.inputs["Color"])
+            self.links.new(self._normal.outputs["Normal"], self.bsdf.inputs["Normal"])
+        if "roughness" in colour:
+            self._roughness = self.scaled(colour["roughness"])
+            self.links.new(self._roughness.outputs[0], self.bsdf.inputs["Roughness"])
+        if "specular" in colour:
+            self.links.new(colour["specular"], self.bsdf.inputs["Specular IOR Level"])
+        self.bsdf.inputs["Specular IOR Level"].default_value = SKIN_SPECULAR
+        self.bsdf.inputs["Subsurface Radius"].default_value = [mm / 1000.0 for mm in SKIN_RADIUS_MM]
+        self.bsdf.inputs["Subsurface Scale"].default_value = 1.0
+        self.bsdf.subsurface_method = "RANDOM_WALK"
+
+    def load(self, skin: SkinMaterial, images: dict[str, bpy.types.Image]) -> None:
+        for key, texture in self._textures.items():
+            texture.image = images[key]
+        self.bsdf.inputs["Subsurface Weight"].default_value = SUBSURFACE_WEIGHT if skin.subsurface else 0.0
+        if self._normal is not None:
+            self._normal.inputs["Strength"].default_value = skin.normal_strength
+        if self._roughness is not None:
+            self._roughness.inputs[1].default_value = skin.roughness_gain
+        else:
+            self.bsdf.inputs["Roughness"].default_value = min(1.0, 0.5 * skin.roughness_gain)
+
+
+class _SurfaceTree(_Tree):
+    def __init__(self, name: str, surface: SurfaceMaterial):
+        super().__init__(name)
+        self._texture = self._mix = self._bump = self._image = None
+        height = None
+        if surface.pattern == "image":
+            self._texture = self.node("ShaderNodeTexImage")
+            self.links.new(self._texture.outputs["Color"], self.bsdf.inputs["Base Color"])
+            height = self._texture.outputs["Color"]
+        elif surface.pattern != "plain" or surface.bump:
+            self._texture = self._solid(surface.pattern)
+            height = self._texture.outputs["Fac"]
+            if surface.pattern != "plain":
+                self._mix = self.node("ShaderNodeMix", data_type="RGBA")
+                self.links.new(height, self._mix.inputs["Factor"])
+                self.links.new(self._mix.outputs[2], self.bsdf.inputs["Base Color"])
+        if surface.bump:
+            self._bump = self.node("ShaderNodeBump")
+            self.links.new(height, self._bump.inputs["Height"])
+            self.links.new(self._bump.outputs["Normal"], self.bsdf.inputs["Normal"])
+
+    def _solid(self, pattern: str) -> bpy.types.Node:
+        kind = {
+            "plain": "ShaderNodeTexNoise",
+            "noise": "ShaderNodeTexNoise",
+            "checker": "ShaderNodeTexChecker",
+            "brick": "ShaderNodeTexBrick",
+            "wood": "ShaderNodeTexWave",
+        }[pattern]
+        node = self.node(kind)
+        if pattern == "wood":
+            node.wave_type, node.inputs["Distortion"].default_value = "RINGS", 6.0
+            node.inputs["Detail"].default_value = 3.0
+        coordinates = self.node("ShaderNodeAttribute", attribute_name="texture_coords")
+        self.links.new(coordinates.outputs["Vector"], node.inputs["Vector"])
+        return node
+
+    def load(self, surface: SurfaceMaterial) -> None:
+        inputs = self.bsdf.inputs
+        inputs["Base Color"].default_value = (*surface.base, 1.0)
+        inputs["Roughness"].default_value = surface.roughness
+        inputs["Metallic"].default_value = surface.metallic
+        inputs["Specular IOR Level"].default_value = surface.specular
+        inputs["Transmission Weight"].default_value = surface.transmission
+        inputs["Sheen Weight"].default_value = surface.sheen
+        if self._mix is not None:
+            self._mix.inputs[6].default_value = (*surface.base, 1.0)
+            self._mix.inputs[7].default_value = (*surface.second, 1.0)
+        if surface.pattern == "image":
+            self._show(surface.image)
+        elif self._texture is not None:
+            self._texture.inputs["Scale"].default_value = surface.scale
+        if self._bump is not None:
+            self._bump.inputs["Distance"].default_value = surface.bump
+
+    def _show(self, pixels: np.ndarray) -> None:
+        if self._image is not None and tuple(self._image.size) != (pixels.shape[1], pixels.shape[0]):
+            bpy.data.images.remove(self._image)
+            self._image = None
+        if self._image is None:
+            self._image = self._texture.image = _image(f"{self.material.name}.image", pixels, colour=True)
+        else:
+            _fill(self._image, pixels)

@@ -1,0 +1,92 @@
+"""Cycles inside this process: a `SceneSpec` in, scene-linear pixels out. One worker serves a whole shard."""
+
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import bpy
+import numpy as np
+
+from handgap.render.materials import MaterialBook, SkinSource
+from handgap.render.scene import PersistentScene
+from handgap.render.spec import SceneSpec
+
+MAX_BOUNCES = 4
+
+
+class Renderer:
+    """Draws scenes with Cycles and denoises them with Open Image Denoise.
+
+    The result depends on the spec, the samples and the kind of device, not on the number of threads or on the pictures
+    drawn before.
+
+    Args:
+        skins: texture maps of skins by index.
+        samples: paths per pixel.
+        threads: CPU threads.
+    """
+
+    def __init__(self, skins: SkinSource, *, samples: int, threads: int):
+        self._scene = PersistentScene(MaterialBook(skins))
+        self._set_engine(samples, threads)
+        # pixels leave Blender through a file; in memory where the system offers that
+        memory = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
+
+    def render(self, spec: SceneSpec) -> np.ndarray:
+        """(H, W, 3) float32 scene-linear radiance, Rec. 709 primaries."""
+        scene = self._scene.scene
+        self._scene.load(spec)
+        scene.cycles.seed = spec.seed
+        path = Path(self._folder.name) / "picture.exr"
+        scene.render.filepath = str(path)
+        bpy.ops.render.render(write_still=True)
+        image = bpy.data.images.load(str(path))
+        pixels = np.empty(spec.height * spec.width * image.channels, np.float32)
+        image.pixels.foreach_get(pixels)
+        channels = image.channels
+        bpy.data.images.remove(image)
+        return np.ascontiguousarray(pixels.reshape(spec.height, spec.width, channels)[::-1, :, :3])
+
+    def _set_engine(self, samples: int, threads: int) -> None:
+        scene = self._scene.scene
+        render, cycles = scene.render, scene.cycles
+        render.engine = "CYCLES"
+        render.use_persistent_data = True
+        render.threads_mode, render.threads = "FIXED", threads
+        render.resolution_percentage = 100
+        render.use_compositing = render.use_sequencer = False
+        render.image_settings.file_format = "OPEN_EXR"
+        render.image_settings.color_mode, render.image_settings.color_depth = "RGB", "32"
+        render.image_settings.exr_codec = "NONE"
+        cycles.device = "GPU" if _enable_gpu() else "CPU"
+        cycles.samples, cycles.use_adaptive_sampling = samples, False
+        cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+        cycles.denoising_use_gpu = False
+        cycles.denoising_input_passes, cycles.denoising_quality = "RGB_ALBEDO_NORMAL", "BALANCED"
+        cycles.use_light_tree = False  # the environment is the only light
+        cycles.caustics_reflective = cycles.caustics_refractive = False
+        cycles.max_bounces = cycles.transmission_bounces = MAX_BOUNCES
+        cycles.diffuse_bounces = cycles.glossy_bounces = 2
+        cycles.sample_clamp_indirect = 5.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._folder.cleanup()
+
+
+def _enable_gpu() -> bool:
+    """Use the GPUs that CUDA_VISIBLE_DEVICES leaves (OptiX, else CUDA); False where there is none."""
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    for kind in ("OPTIX", "CUDA"):
+        devices = preferences.get_devices_for_type(kind)
+        if devices:
+            preferences.compute_device_type = kind
+            for device in devices:
+                device.use = True
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Tables, figures and contact sheets out of metrics and stores."""
