@@ -1,12 +1,10 @@
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 min_version("9.25")
 
 
 configfile: "config/config.yaml"
 
-
-validate(config, "config/schema.json")
 
 pathvars:
     results=f"results/{config['study']}",

@@ -1,9 +1,10 @@
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.enums import DeploymentMethod
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
@@ -177,3 +178,18 @@ def gallery():
     sheets = [f"{stage}-{dataset}-train" for dataset in STUDY.datasets for stage in ("real", "fit", "synthetic", "masks")]
     sheets += [f"composed-{dataset}-train-{variant}" for dataset in STUDY.datasets for variant in ("own", "random")]
     return [f"<results>/gallery/{sheet}.png" for sheet in ["hands", *sheets]]
+
+
+def training_sources(wildcards, input):
+    """One --source per ingredient of the recipe, in its order."""
+    files = iter([input.shards] if isinstance(input.shards, str) else input.shards)
+    options = []
+    for source in STUDY.recipes[wildcards.recipe].sources:
+        paths = [next(files) for _ in source_shards(source)]
+        value = {"synthetic": source.images != "real", "weight": source.weight, "shards": paths}
+        options.append(f"--source {quote(json.dumps(value))}")
+    return " ".join(options)
+
+
+def amplitude_options(recipe):
+    return f"--amplitude {quote(settings(STUDY.amplitude))}" if STUDY.recipes[recipe].amplitude else ""

@@ -3,8 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
 from handgap.compose.paste import Layer, draw_partner, paste
 from handgap.compose.step import app
 from handgap.core.conventions import MaskLabel
@@ -12,6 +10,7 @@ from handgap.core.errors import CorruptFileError
 from handgap.core.images import decode_mask, decode_rgb, encode_mask, encode_rgb
 from handgap.core.seeds import rng
 from handgap.core.store import Store, write_store
+from typer.testing import CliRunner
 
 SIZE = 24
 PROVENANCE = {"study": "t", "seed": 0, "code": "c", "config": "k"}

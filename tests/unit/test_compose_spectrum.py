@@ -4,14 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
-
 from handgap.compose.amplitude import augment_amplitude, draw_noise, noise_scale, scale_amplitude
 from handgap.compose.spectrum import Profile, compare, log_amplitude, radial_bins
 from handgap.compose.step import app
 from handgap.core.images import encode_rgb
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
+from typer.testing import CliRunner
 
 SETTINGS = {"alpha": 3.0, "beta": 0.25, "k": 2.0}
 
@@ -123,7 +122,7 @@ def test_comparison_states_what_was_put_in():
 
 def test_spectrum_step(tmp_path):
     for name, contrast in (("real", 100), ("composed", 40)):
-        pixels = 128 + rng(0, "test/step").integers(-contrast, contrast, (6, 32, 32, 3))
+        pixels = 128 + rng(0, "test/step").integers(-contrast, contrast, (6, 64, 64, 3))
         pixels[:3] = 128  # images differ in their amplitudes
         columns = {
             "id": np.arange(6),
@@ -137,4 +136,4 @@ def test_spectrum_step(tmp_path):
     CliRunner().invoke(app, arguments, catch_exceptions=False)
     table = pd.read_csv(out)
     assert set(table.group) == {"real", "composed", "augmented"}
-    assert len(table[(table.group == "real") & (table.statistic == "mean")]) == 40
+    assert len(table[(table.group == "real") & (table.statistic == "mean")]) == 32

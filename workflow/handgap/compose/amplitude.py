@@ -25,7 +25,7 @@ def noise_scale(height: int, width: int, alpha: float, beta: float, k: float) ->
 def draw_noise(
     shape: torch.Size, alpha: float, beta: float, k: float, generator: torch.Generator, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Factors (B, C, H, W // 2 + 1) of the half spectrum of images of `shape` (B, C, H, W), on the generator's device."""
+    """Factors (B, C, H, W // 2 + 1) of the half spectrum of images of `shape`, on the generator's device."""
     *batch, height, width = shape
     scale = noise_scale(height, width, alpha, beta, k)
     mirrored = slice(1, (width + 1) // 2)

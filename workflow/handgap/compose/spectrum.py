@@ -48,7 +48,7 @@ class Profile:
     """Mean and variance of log amplitude against radial frequency, with bootstrap resamples over images.
 
     Args:
-        spectra: (N, H, W // 2 + 1) log amplitudes of N images.
+        spectra: (N, H, W // 2 + 1) log amplitudes of N >= 2 images.
         width: W.
         bins: number of radial bins.
         resamples: bootstrap resamples.
@@ -71,7 +71,8 @@ class Profile:
         flat = flat - centre
         first, second = ((weights @ moment).reshape(len(weights), height, columns) for moment in (flat, flat * flat))
         self.mean = _radial_mean(first + centre.reshape(height, columns), index, bins)
-        self.variance = _radial_mean(second - first * first, index, bins) * (self.n / max(self.n - 1, 1))
+        variance = np.maximum(second - first * first, 0.0) * (self.n / (self.n - 1))
+        self.variance = _radial_mean(variance, index, bins)
 
 
 def _row(group: str, reference: str, statistic: str, frequency: float, samples: np.ndarray, n: int) -> dict:

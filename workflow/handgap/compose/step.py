@@ -22,7 +22,7 @@ from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Column, ShardedStore, Store, write_store
 
 NO_PARTNER = -1
-SPECTRUM_BINS = 40
+SPECTRUM_BINS = 32
 SPECTRUM_RESAMPLES = 500
 SPECTRUM_IMAGES = 1000  # per group; a larger set is sampled
 

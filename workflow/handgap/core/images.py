@@ -16,7 +16,8 @@ def _encode(image: Image.Image, **options: object) -> np.ndarray:
 
 def encode_rgb(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> bytes of a lossless WebP, as a uint8 array."""
-    return _encode(Image.fromarray(rgb), format="WEBP", lossless=True, quality=50, method=2)
+    # 6x faster than method 2 for files a tenth larger; equally fast to decode
+    return _encode(Image.fromarray(rgb), format="WEBP", lossless=True, quality=20, method=0)
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:

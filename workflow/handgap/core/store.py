@@ -22,10 +22,8 @@ A file is written to a temporary name, read back, and renamed: it exists whole o
 attributes give the same bytes.
 """
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +32,8 @@ from typing import Self
 import h5py
 import numpy as np
 
-from handgap.core.errors import CorruptFileError, DiskFullError, MissingAssetError
+from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.files import written_whole
 
 SCHEMA = 1
 Column = np.ndarray | Sequence[np.ndarray] | Sequence[str]
@@ -101,9 +100,7 @@ def write_store(
         "content": _content_digest(columns),
         **(extra or {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         with h5py.File(temporary, "w", libver="latest", track_order=False) as file:
             for name in sorted(columns):
                 _write_column(file, name, columns[name])
@@ -111,13 +108,6 @@ def write_store(
                 file.attrs[key] = attributes[key]
         with Store(temporary) as written:
             written.verify()
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error) or "errno = 28" in str(error):
-            raise DiskFullError(path, "no space left on the device", "free some space and start again") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_column(file: h5py.File, name: str, values: Column) -> None:

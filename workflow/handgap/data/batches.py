@@ -5,7 +5,6 @@ same batches.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -100,8 +99,3 @@ class Mixture(Dataset):
         """Batches of an epoch from the `first` on: the keys of `training_sample` and ``synthetic``, batch first."""
         workers = self.settings.workers
         return iter(DataLoader(self, batch_sampler=self.draws(epoch)[first:], num_workers=workers))
-
-
-def load_source(shards: Sequence[Path | str], synthetic: bool, weight: float) -> Source:
-    """Open one ingredient of a recipe."""
-    return Source(Samples(shards), synthetic, weight)

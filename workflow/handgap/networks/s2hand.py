@@ -19,7 +19,8 @@ from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork, Prediction, point_l1, root_relative
 
 N_POSE, N_SHAPE = 30, 10
-MEAN_DEPTH, MEAN_SCALE = 0.65, 0.95
+# the published start, 0.65 m in front of the camera, is meant for uncropped images; at 0.25 m a hand fills the crop
+MEAN_DEPTH, MEAN_SCALE = 0.25, 0.95
 WEIGHTS = {"joints": 10.0, "vertices": 10.0, "uv": 1.0, "pose": 1e-4, "shape": 1e-4}
 
 

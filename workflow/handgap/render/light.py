@@ -40,13 +40,12 @@ def share(count: int, ratio: float) -> int:
 
 
 def draw_light(generator: np.random.Generator, hdris: Sequence[Path]) -> Light:
-    """A random map, heading and brightness; the camera mostly level, looking down more often than up."""
+    """A random map and heading; the camera mostly level, looking down more often than up."""
     return Light(
         hdri=hdris[generator.integers(len(hdris))],
         azimuth=generator.uniform(-np.pi, np.pi),
         pitch=np.radians(generator.normal(12.0, 15.0)),
         roll=np.radians(generator.normal(0.0, 6.0)),
-        strength=float(np.exp2(generator.normal(0.0, 0.3))),
     )
 
 
@@ -63,7 +62,7 @@ def camera_orientation(light: Light) -> np.ndarray:
     return turn(2, light.azimuth) @ LEVEL @ turn(0, -light.pitch) @ turn(2, light.roll)
 
 
-def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.7) -> float:
+def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.6) -> float:
     """Gain that exposes a picture well: log-average luminance to middle grey, the subject counting most.
 
     Args:
@@ -79,8 +78,14 @@ def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.7) -> float
 
 
 def tone_map(linear: np.ndarray) -> np.ndarray:
-    """Exposed scene-linear light -> display-referred sRGB values in 0..1: straight, with a soft shoulder, then gamma."""
+    """Exposed scene-linear light -> display-referred sRGB values in 0..1: straight, a soft shoulder, then gamma."""
     linear = np.maximum(linear, 0.0)
     over = np.maximum(linear - SHOULDER, 0.0)
     compressed = np.minimum(linear, SHOULDER) + (1.0 - SHOULDER) * -np.expm1(-over / (1.0 - SHOULDER))
     return np.where(compressed <= 0.0031308, 12.92 * compressed, 1.055 * compressed ** (1 / 2.4) - 0.055)
+
+
+def expose(linear: np.ndarray, subject: np.ndarray, stops: float) -> np.ndarray:
+    """A picture (H, W, 3) uint8 sRGB of scene-linear light, `stops` brighter than the meter's reading."""
+    tones = tone_map(linear * (meter(linear, subject) * 2.0**stops))
+    return np.rint(255.0 * tones).astype(np.uint8)

@@ -21,8 +21,10 @@ class SkinSource(Protocol):
     """Where skins' texture maps come from."""
 
     def maps(self, index: int) -> dict[str, np.ndarray]:
-        """uint8 maps of one skin, row 0 on top: diffuse (H, W, 3) sRGB; normal (H, W, 3), roughness (H, W) and
-        specular (H, W) where the skin has them."""
+        """uint8 maps of one skin, row 0 on top.
+
+        "diffuse" (H, W, 3) is sRGB; "normal" (H, W, 3), "roughness" and "specular" are plain numbers, where given.
+        """
 
 
 class MaterialBook:

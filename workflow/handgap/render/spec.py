@@ -12,6 +12,12 @@ import numpy as np
 
 from handgap.core.conventions import MaskLabel
 
+
+
+class GeometryError(Exception):
+    """A sample cannot be drawn or labelled; it keeps its place in the shard with this text as its flag."""
+
+
 Colour = tuple[float, float, float]
 Pattern = Literal["plain", "checker", "noise", "wood", "brick", "image"]
 

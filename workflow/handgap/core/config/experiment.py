@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from handgap.core.config.base import Name, Section, problems
 from handgap.core.errors import ConfigError
@@ -16,7 +16,16 @@ class Row(Section):
     label: str = Field(description="text of the row")
     network: Name = Field(description="a key of networks")
     recipe: Name = Field(description="a key of recipes")
-    published: dict[str, float] = Field({}, description="metric (column) -> the paper's number, in the paper's unit")
+    published: dict[str, dict[str, float]] = Field(
+        {}, description="the paper's test data -> metric -> the paper's number, in the experiment's unit"
+    )
+
+
+class Ratio(Section):
+    """A column that compares each row with the same network's row of another recipe."""
+
+    recipe: Name = Field(description="recipe whose error is divided by the row's")
+    heading: str = Field(description="text of the column")
 
 
 class Experiment(Section):
@@ -26,9 +35,22 @@ class Experiment(Section):
     source: str = Field(description="paper, table or figure, and what its numbers were measured on")
     kind: Literal["table", "spectrum"] = Field("table", description="what is drawn")
     test: str = Field(description="dataset/split the rows are tested on (or the spectra are taken from)")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], description="training seeds, one run each")
-    metrics: list[str] = Field(["pa_mpjpe", "pa_mpvpe"], description="columns")
+    counterpart: str = Field("", description="the paper's test data that `test` stands in for: deltas refer to it")
+    unit: Literal["cm", "mm"] = Field("cm", description="unit of the lengths, the paper's own")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="training seeds, one run each")
+    metrics: list[str] = Field(["pa_mpjpe", "pa_mpvpe"], min_length=1, description="columns; the first makes the ratio")
+    ratio: Ratio | None = Field(None, description="column relative to another row")
     rows: list[Row] = Field([], description="rows of a table")
+
+    @model_validator(mode="after")
+    def _rows_are_complete(self) -> "Experiment":
+        if self.kind == "table" and not self.rows:
+            raise ValueError("a table needs rows")
+        recipes = {(row.network, row.recipe) for row in self.rows}
+        for row in self.rows:
+            if self.ratio and (row.network, self.ratio.recipe) not in recipes:
+                raise ValueError(f"rows: the ratio needs a row of {row.network} with recipe {self.ratio.recipe}")
+        return self
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -44,4 +66,4 @@ def load_experiment(path: Path) -> Experiment:
         return Experiment.model_validate(yaml.safe_load(path.read_text()))
     except (ValidationError, yaml.YAMLError) as error:
         detail = problems(error) if isinstance(error, ValidationError) else str(error)
-        raise ConfigError(path, detail, "see core/config.py: Experiment") from error
+        raise ConfigError(path, detail, "see core/config/experiment.py: Experiment") from error

@@ -1,0 +1,1 @@
+"""Files from outside: what they are, where they come from, whether they are there and whole."""

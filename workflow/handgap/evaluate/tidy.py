@@ -1,0 +1,34 @@
+"""Tidy metrics: one row per run, dataset and metric."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from handgap.evaluate.protocols import Score
+from handgap.evaluate.statistics import bootstrap_interval
+
+
+def tidy_metrics(
+    scores: Mapping[str, Score], excluded: int, resamples: int, root_seed: int, keys: Mapping[str, str | int]
+) -> pd.DataFrame:
+    """Means over samples with their 95 % intervals.
+
+    Args:
+        scores: metric -> per-sample values.
+        excluded: samples left out because their labels are not valid, reported as metric "excluded".
+        resamples: bootstrap resamples; 0 leaves the intervals empty.
+        root_seed: the study's seed.
+        keys: run, network, recipe, seed, dataset, split, protocol: the same in every row.
+
+    Returns:
+        Columns run, network, recipe, seed, dataset, split, metric, value, unit, n, ci_low, ci_high, protocol.
+    """
+    rows = []
+    for metric, score in scores.items():
+        low, high = bootstrap_interval(score.values, resamples, root_seed) if resamples else (None, None)
+        value = float(score.values.mean())
+        rows.append({"metric": metric, "value": value, "unit": score.unit, "ci_low": low, "ci_high": high})
+    rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples"})
+    count = len(next(iter(scores.values())).values)
+    columns = "run network recipe seed dataset split metric value unit n ci_low ci_high protocol".split()
+    return pd.DataFrame([{**keys, **row, "n": count} for row in rows], columns=columns)

@@ -1,0 +1,74 @@
+"""OpenMANO: the annotation hand, 778 of the render hand's own vertices with 16 joints (MANO order)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from handgap.core.conventions import MANO_PARENTS, N_ANNOTATION_FACES, N_ANNOTATION_VERTICES
+from handgap.hands import mesh
+from handgap.hands.forge_nimble import Skin, joint_regressor, ring_at
+from handgap.hands.layers import ANNOTATION_BONES
+
+WRIST_DISTANCE = 0.015  # MANO reaches 14-15 mm behind its wrist joint
+# a disk has F = 2 V - 2 - B faces
+N_BOUNDARY = 2 * N_ANNOTATION_VERTICES - 2 - N_ANNOTATION_FACES
+N_SHAPE = 10
+_FINGER_ENDS = (4, 9, 14, 19, 24)
+
+
+@dataclass
+class Annotation:
+    """Topology of the annotation hand: `ids` (778,) render vertices and `faces` (1538, 3) among them."""
+
+    ids: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+    tip_vertices: np.ndarray
+
+
+def build_annotation(skin: Skin) -> Annotation:
+    """Cut the render hand behind the wrist and thin it to MANO's size, finer where the fingers bend."""
+    arm = skin.vertices[skin.n_hand + 1 : -1].mean(0)
+    ring = ring_at(skin.quads_hand, skin.vertices, skin.joints[0], arm / np.linalg.norm(arm), WRIST_DISTANCE)
+    fingertip = int(np.argmax(skin.vertices[skin.quads_hand].mean(1)[:, 1]))
+    quads = skin.quads_hand[mesh.flood_faces(skin.quads_hand, fingertip, [ring])]
+    used, compact = np.unique(quads, return_inverse=True)
+    vertices, weights = skin.vertices[used], skin.weights[used]
+    (faces,) = mesh.triangulate(compact.reshape(-1, 4), vertices)
+    mix = 1.0 - weights[:, :25].max(1)
+    finger = 1.0 - weights[:, [0, 5, 10, 15, 20, 25]].sum(1)
+    chosen, faces = mesh.decimate(
+        vertices, faces, N_ANNOTATION_VERTICES - N_BOUNDARY, N_BOUNDARY, 1.0 + 4.0 * finger + 8.0 * finger * mix
+    )
+    ids = used[chosen]
+    points = skin.vertices[ids]
+    tips = [np.linalg.norm(points - skin.joints[end], axis=1).argmin() for end in _FINGER_ENDS]
+    full = skin.weights[ids]
+    merged = full[:, ANNOTATION_BONES]
+    merged[:, 0] = 1.0 - merged[:, 1:].sum(1)
+    return Annotation(ids=ids, faces=faces, weights=merged, tip_vertices=np.array(tips))
+
+
+def annotation_arrays(
+    annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, skin: Skin
+) -> dict[str, np.ndarray]:
+    """Arrays of the model file that do not depend on poses.
+
+    Args:
+        annotation: topology.
+        mean, shapedirs: (V, 3) and (V, 3, S) of the render hand; the first ten directions are the annotation's too.
+        skin: for the samples of shapes that the joint regressor must agree with.
+    """
+    ids = annotation.ids
+    joints = skin.joint_samples[:, ANNOTATION_BONES]
+    return {
+        "v_template": mean[ids],
+        "faces": annotation.faces,
+        "shapedirs": shapedirs[ids, :, :N_SHAPE],
+        # vertices and weights are the render hand's own: skinning agrees without correctives
+        "posedirs": np.zeros((len(ids), 3, 9 * (len(MANO_PARENTS) - 1))),
+        "J_regressor": joint_regressor(mean[ids], skin.samples[:, ids], joints, np.arange(len(ids)), 60),
+        "weights": annotation.weights,
+        "parents": MANO_PARENTS,
+        "tip_vertices": annotation.tip_vertices,
+    }

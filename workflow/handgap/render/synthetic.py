@@ -1,0 +1,116 @@
+"""The synthetic side: the fitted render hand, cut at the wrist, under a random skin and light (HandSynthesis 2025)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from handgap.core.config.render import Render
+from handgap.core.conventions import MaskLabel
+from handgap.core.images import encode_depth, encode_mask, encode_rgb
+from handgap.core.seeds import integer_seed, rng
+from handgap.core.store import Store
+from handgap.hands.layers import RenderHand
+from handgap.render.labels import label
+from handgap.render.light import draw_light, expose, share
+from handgap.render.shard import Row
+from handgap.render.spec import GeometryError, MeshPart, SceneSpec, SkinMaterial
+from handgap.render.worker import Renderer
+
+STAGE = "render/synthetic"
+EXPOSURE_STOPS = 0.35  # standard deviation about the meter's reading
+GREY = 118  # of the picture that stands in for one that cannot be drawn: middle grey in sRGB
+COPIED = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side", "render_pose", "render_shape")
+COPIED = (*COPIED, "render_trans", "residual_mm")
+
+
+class SyntheticShard:
+    """Rows of one synthetic shard.
+
+    Args:
+        fit: shard of the fit stage.
+        model: the render hand's .npz.
+        n_skins: skins in the library.
+        hdris: all environment maps, sorted.
+        settings: the render section.
+        seed: the study's seed.
+    """
+
+    def __init__(self, fit: Store, model: Path, n_skins: int, hdris: Sequence[Path], settings: Render, seed: int):
+        self._columns = {name: fit.column(name) for name in (*COPIED, "valid", "flag")}
+        self._hand = RenderHand.load(model)
+        with np.load(model, allow_pickle=False) as arrays:
+            self._faces, self._uv = arrays["faces_stump"].astype(np.int32), arrays["uv"]
+            self._uv_faces = arrays["uv_faces_stump"]
+        self._skins = share(n_skins, settings.texture_ratio)
+        self._hdris = hdris[: share(len(hdris), settings.hdri_ratio)]
+        self._settings, self._seed = settings, seed
+
+    @property
+    def ids(self) -> list[int]:
+        """Sample ids, in the fit's order."""
+        return [int(number) for number in self._columns["id"]]
+
+    def scene(self, k: int) -> SceneSpec:
+        """Scene of the k-th sample."""
+        number = self.ids[k]
+        generator = rng(self._seed, STAGE, number)
+        skin = SkinMaterial(
+            int(generator.integers(self._skins)),
+            subsurface=self._settings.subsurface,
+            roughness_gain=generator.uniform(0.8, 1.2),
+        )
+        light = draw_light(generator, self._hdris)
+        pose, shape, trans = (
+            torch.as_tensor(self._columns[f"render_{name}"][k : k + 1], dtype=torch.float32)
+            for name in ("pose", "shape", "trans")
+        )
+        with torch.inference_mode():
+            vertices = self._hand(pose, shape, trans).vertices[0].numpy()
+        hand = MeshPart("hand", vertices, self._faces, MaskLabel.HAND, skin, self._uv, self._uv_faces)
+        size = self._settings.size
+        K = self._columns["K"][k].astype(np.float64)
+        return SceneSpec(number, K, size, size, [hand], light, integer_seed(self._seed, STAGE, number))
+
+    def row(self, k: int, renderer: Renderer) -> Row:
+        """Columns of the k-th sample; one that cannot be drawn is grey and flagged."""
+        labels = {name: self._columns[name][k] for name in COPIED}
+        if not self._columns["valid"][k]:
+            return labels | self._blank(str(self._columns["flag"][k]))
+        scene = self.scene(k)
+        try:
+            truth = label(scene, self._columns["joints"][k])
+        except GeometryError as error:
+            return labels | self._blank(str(error))
+        stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
+        picture = expose(renderer.render(scene), truth.mask > 0, stops)
+        return labels | {
+            "image": encode_rgb(picture),
+            "mask": encode_mask(truth.mask),
+            "depth": encode_depth(truth.depth),
+            "visibility": truth.visibility,
+            "hdri": _map_name(scene.light.hdri),
+            "skin": np.int64(scene.parts[0].material.skin),
+            "valid": True,
+            "flag": "",
+        }
+
+    def _blank(self, flag: str) -> Row:
+        size = self._settings.size
+        nothing = np.zeros((size, size))
+        return {
+            "image": encode_rgb(np.full((size, size, 3), GREY, np.uint8)),
+            "mask": encode_mask(nothing),
+            "depth": encode_depth(nothing),
+            "visibility": np.zeros(self._columns["joints"].shape[1], bool),
+            "hdri": "",
+            "skin": np.int64(-1),
+            "valid": False,
+            "flag": flag,
+        }
+
+
+def _map_name(hdri: Path) -> str:
+    """Asset folder and file: two packages have a "city"."""
+    return f"{hdri.parent.name}/{hdri.stem}"

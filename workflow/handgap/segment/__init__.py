@@ -1,0 +1,1 @@
+"""Cutting the arm and the held object out of real images with Segment Anything."""

@@ -1,0 +1,1 @@
+"""Training loop and prediction, blind to which network it is."""

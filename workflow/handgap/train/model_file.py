@@ -1,0 +1,72 @@
+"""The file of a trained network: settings and weights, loadable without running code of its own."""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from handgap.core.config.train import Network
+from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.files import written_whole
+from handgap.hands.layers import AnnotationHand
+from handgap.networks.base import HandNetwork
+from handgap.networks.build import build
+
+FORMAT = 1
+
+
+def save_model(
+    path: Path,
+    network: HandNetwork,
+    settings: Network,
+    image_size: int,
+    box_expansion: float,
+    provenance: dict[str, str | int | list[str]],
+) -> None:
+    """Write a trained network, whole or not at all.
+
+    Args:
+        path: the file.
+        network: the trained network; the hand model it decodes with is left out.
+        settings: what it was built from.
+        image_size: edge of its input, px.
+        box_expansion: edge of its crop over that of the tight square around the joints.
+        provenance: study, seeds, code and config hashes, digests of the shards.
+
+    Raises:
+        DiskFullError: no room left.
+    """
+    content = {
+        "format": FORMAT,
+        "network": settings.model_dump(mode="json"),
+        "image_size": image_size,
+        "box_expansion": box_expansion,
+        "provenance": provenance,
+        "weights": {name: value.cpu() for name, value in network.weights().items()},
+    }
+    with written_whole(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_model(path: Path, annotation_hand: AnnotationHand) -> tuple[HandNetwork, int, float, dict]:
+    """Read a trained network.
+
+    Returns:
+        The network in evaluation mode, the edge of its input (px), the expansion of its crop, its provenance.
+
+    Raises:
+        MissingAssetError: no such file.
+        CorruptFileError: the file is no model of this format.
+    """
+    if not path.is_file():
+        raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
+    cure = "delete it and run snakemake again: only it is made anew"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise CorruptFileError(path, f"not a readable model ({error})", cure) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CorruptFileError(path, f"not a model of format {FORMAT}", cure)
+    network = build(Network(**content["network"]), annotation_hand, None, content["image_size"])
+    network.load(content["weights"])
+    return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]

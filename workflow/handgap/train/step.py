@@ -1,0 +1,112 @@
+"""`python -m handgap.train.step`: shards of a recipe -> a trained network and its curves."""
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from pydantic import Field
+
+from handgap.core.config.base import Section
+from handgap.core.config.train import Amplitude, Network, Train
+from handgap.core.errors import MissingAssetError, run_step
+from handgap.core.files import written_whole
+from handgap.core.provenance import settings_hash
+from handgap.core.seeds import integer_seed
+from handgap.data.batches import Mixture, Source
+from handgap.data.samples import Samples
+from handgap.hands.layers import AnnotationHand
+from handgap.networks.build import build
+from handgap.train.loop import TrainingRun
+from handgap.train.model_file import save_model
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+class SourceFiles(Section):
+    """Value of --source."""
+
+    synthetic: bool = Field(description="rendered images: amplitude augmentation applies")
+    weight: float = Field(1.0, gt=0, description="share of the images drawn, relative to the others")
+    shards: list[Path] = Field(min_length=1, description="files with images and labels")
+
+
+def find_weights(folder: Path) -> Path:
+    """The one `.pth` file of a backbone's asset folder.
+
+    Raises:
+        MissingAssetError: there is none, or more than one.
+    """
+    found = sorted(folder.glob("*.pth"))
+    if len(found) != 1:
+        raise MissingAssetError(
+            folder, f"{len(found)} .pth files in it, expected one", "delete it; snakemake fetches it"
+        )
+    return found[0]
+
+
+def write_curves(path: Path, curves: list[dict[str, float]]) -> None:
+    """Write one row per epoch as CSV."""
+    with written_whole(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, curves[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in curves)
+
+
+@app.command()
+def train(
+    source: Annotated[list[str], typer.Option(help="JSON of one source: synthetic, weight, shards; repeat it")],
+    network: Annotated[str, typer.Option(help="JSON of the network's settings")],
+    annotation_hand: Annotated[Path, typer.Option(help="hand model of the labels (.npz)")],
+    settings: Annotated[str, typer.Option(help="JSON of the train section")],
+    state: Annotated[Path, typer.Option(help="folder of the state while the run is not finished")],
+    out: Annotated[Path, typer.Option(help="trained network (.pt)")],
+    curves: Annotated[Path, typer.Option(help="losses per epoch (.csv)")],
+    run_seed: Annotated[int, typer.Option(help="seed of this training run")],
+    study: Annotated[str, typer.Option(help="name of the study")],
+    seed: Annotated[int, typer.Option(help="the study's seed")],
+    code: Annotated[str, typer.Option(help="hash of this step's code")],
+    weights: Annotated[Path | None, typer.Option(help="asset folder with the backbone's ImageNet weights")] = None,
+    amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
+) -> None:
+    """Train one network on one recipe; goes on where it was stopped."""
+    files = [SourceFiles.model_validate_json(text) for text in source]
+    train_settings, network_settings = Train.model_validate_json(settings), Network.model_validate_json(network)
+    amplitude_settings = None if amplitude is None else Amplitude.model_validate_json(amplitude)
+    sources = [Source(Samples(item.shards), item.synthetic, item.weight) for item in files]
+    config = {
+        "train": train_settings.model_dump(mode="json"),
+        "network": network_settings.model_dump(mode="json"),
+        "amplitude": amplitude_settings and amplitude_settings.model_dump(mode="json"),
+        "sources": [[item.synthetic, item.weight] for item in files],
+    }
+    provenance = {
+        "study": study,
+        "seed": seed,
+        "run_seed": run_seed,
+        "code": code,
+        "config": settings_hash(config),
+        "parents": [digest for item in sources for digest in item.samples.digests],
+    }
+    # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
+    root = integer_seed(seed, "train", run_seed)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(integer_seed(root, "train/initialisation"))
+    hand = AnnotationHand.load(annotation_hand)
+    model = build(network_settings, hand, weights and find_weights(weights), train_settings.image_size)
+    run = TrainingRun(
+        model,
+        Mixture(sources, train_settings, root),
+        train_settings,
+        amplitude_settings,
+        state,
+        settings_hash(provenance),
+    )
+    write_curves(curves, run.fit())
+    save_model(out, model, network_settings, train_settings.image_size, train_settings.box_expansion, provenance)
+    run.clear()
+
+
+if __name__ == "__main__":
+    run_step(app)
