@@ -41,6 +41,6 @@ include: "rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         study_products(),
+    localrule: True

@@ -14,18 +14,29 @@ from handgap.core.errors import HandgapError
 from handgap.core.provenance import code_of, settings_hash
 
 try:
-    STUDY = parse_study(config, "the study's configuration (config/*.yaml and --config)")
-    EXPERIMENTS = {p.stem: load_experiment(p) for p in sorted(Path(workflow.basedir, "config/experiments").glob("*.yaml"))}
+    STUDY = parse_study(
+        config, "the study's configuration (config/*.yaml and --config)"
+    )
+    EXPERIMENTS = {
+        p.stem: load_experiment(p)
+        for p in sorted(Path(workflow.basedir, "config/experiments").glob("*.yaml"))
+    }
 except HandgapError as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = "results/models"
-HDRI_ASSETS = [f"results/assets/{asset}/asset.json" for asset in ("hdri_bpy", "hdri_pmndrs")]
+HDRI_ASSETS = [
+    f"results/assets/{asset}/asset.json" for asset in ("hdri_bpy", "hdri_pmndrs")
+]
 
 
 def shell_prefix():
     """The package on the path; Snakemake's own interpreter first, unless each rule has a conda environment."""
-    lines = ["set -euo pipefail", f'export PYTHONPATH="{workflow.basedir}/workflow"', "export PYTHONHASHSEED=0"]
+    lines = [
+        "set -euo pipefail",
+        f'export PYTHONPATH="{workflow.basedir}/workflow"',
+        "export PYTHONHASHSEED=0",
+    ]
     if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
         lines.append(f'export PATH="{Path(sys.executable).parent}:$PATH"')
     return "; ".join(lines) + "; "
@@ -58,7 +69,9 @@ def runtime(name):
 
 def settings(section):
     """One section of the study as compact JSON."""
-    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        section.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+    )
 
 
 # --- shards
@@ -110,7 +123,11 @@ def source_shards(source):
 
 
 def training_shards(wildcards):
-    return [path for source in STUDY.recipes[wildcards.recipe].sources for path in source_shards(source)]
+    return [
+        path
+        for source in STUDY.recipes[wildcards.recipe].sources
+        for path in source_shards(source)
+    ]
 
 
 def backbone_asset(wildcards):
@@ -120,10 +137,9 @@ def backbone_asset(wildcards):
 
 def experiment_metrics(wildcards):
     """Metrics files a table is made of."""
-    experiment = EXPERIMENTS[wildcards.table]
-    test = experiment.test.replace("/", "-")
-    runs = [f"{row.network}-{row.recipe}-s{seed}" for row in experiment.rows for seed in experiment.seeds]
-    return [f"<results>/metrics/{run}/{test}.csv" for run in dict.fromkeys([*runs, "mean_hand"])]
+    runs = table_runs(EXPERIMENTS[wildcards.table])
+    runs.append(("mean_hand", runs[0][1]))
+    return [f"<results>/metrics/{run}/{test}.csv" for run, test in dict.fromkeys(runs)]
 
 
 # --- command lines
@@ -131,7 +147,9 @@ def experiment_metrics(wildcards):
 
 def repeated(flag, paths):
     """One flag per path."""
-    return " ".join(f"{flag} {path}" for path in ([paths] if isinstance(paths, str) else paths))
+    return " ".join(
+        f"{flag} {path}" for path in ([paths] if isinstance(paths, str) else paths)
+    )
 
 
 def hdri_options(wildcards, input):
@@ -155,29 +173,101 @@ def quality_splits():
 
 
 def quality_shards(stage, variant=None):
-    return [path for dataset, split in quality_splits() for path in shards(stage, dataset, split, variant)]
+    return [
+        path
+        for dataset, split in quality_splits()
+        for path in shards(stage, dataset, split, variant)
+    ]
 
 
 def products(name):
     """Files of one experiment."""
     if EXPERIMENTS[name].kind == "table":
-        return [f"<results>/tables/{name}.{suffix}" for suffix in ("csv", "tex", "html")]
+        return [
+            f"<results>/tables/{name}.{suffix}" for suffix in ("csv", "tex", "html")
+        ]
     return [f"<results>/figures/{name}.{suffix}" for suffix in ("png", "svg")]
 
 
 def study_products():
     unknown = [name for name in STUDY.experiments if name not in EXPERIMENTS]
     if unknown:
-        raise WorkflowError(f"experiments: no config/experiments/{unknown[0]}.yaml; known: {', '.join(EXPERIMENTS)}")
+        raise WorkflowError(
+            f"experiments: no config/experiments/{unknown[0]}.yaml; known: {', '.join(EXPERIMENTS)}"
+        )
     quality = [f"<results>/tables/quality_{what}.csv" for what in ("render", "segment")]
-    return [path for name in STUDY.experiments for path in products(name)] + quality + gallery()
+    return (
+        [path for name in STUDY.experiments for path in products(name)]
+        + quality
+        + gallery()
+    )
+
+
+def table_runs(experiment):
+    """Runs of a table and the test set each is judged on, as dataset-split."""
+    test = experiment.test.replace("/", "-")
+    return [
+        (f"{row.network}-{row.recipe}-s{seed}", test)
+        for row in experiment.rows
+        for seed in experiment.seeds
+    ]
+
+
+def study_runs():
+    """Every training run the study's tables ask for, once."""
+    return list(
+        dict.fromkeys(
+            run
+            for name in STUDY.experiments
+            for run, _ in table_runs(EXPERIMENTS[name])
+        )
+    )
+
+
+# stages with a contact sheet of images: place in the report, labels drawn in, composition shown
+SHEETS = {
+    "real": {"order": "2 real", "overlay": "joints"},
+    "synthetic": {"order": "4 synthetic", "overlay": "joints"},
+    "masks": {"order": "5 masks", "overlay": "mask"},
+    "composed": {"order": "6 composed", "overlay": "none", "variant": "own"},
+}
+
+
+def sheet_images(wildcards):
+    """Shards whose images a sheet shows: the real ones under SAM's masks."""
+    stage = "real" if wildcards.stage == "masks" else wildcards.stage
+    return shards(
+        stage, wildcards.dataset, "train", SHEETS[wildcards.stage].get("variant")
+    )
+
+
+def sheet_labels(wildcards):
+    return (
+        shards("masks", wildcards.dataset, "train")
+        if wildcards.stage == "masks"
+        else []
+    )
 
 
 def gallery():
     """Contact sheets of every stage of every dataset, and what the networks made of the test images."""
-    sheets = [f"{stage}-{dataset}-train" for dataset in STUDY.datasets for stage in ("real", "fit", "synthetic", "masks")]
-    sheets += [f"composed-{dataset}-train-{variant}" for dataset in STUDY.datasets for variant in ("own", "random")]
-    return [f"<results>/gallery/{sheet}.png" for sheet in ["hands", *sheets]]
+    sheets = [
+        "hands",
+        *(
+            f"{stage}-{dataset}"
+            for dataset in STUDY.datasets
+            for stage in ("fit", *SHEETS)
+        ),
+    ]
+    shown = {
+        run: test
+        for name in STUDY.experiments[:1]
+        for run, test in table_runs(EXPERIMENTS[name])
+    }
+    sheets += [f"predictions-{run}-{test}" for run, test in shown.items()]
+    return [f"<results>/gallery/{sheet}.png" for sheet in sheets] + [
+        "<results>/figures/curves.png"
+    ]
 
 
 def training_sources(wildcards, input):
@@ -186,10 +276,18 @@ def training_sources(wildcards, input):
     options = []
     for source in STUDY.recipes[wildcards.recipe].sources:
         paths = [next(files) for _ in source_shards(source)]
-        value = {"synthetic": source.images != "real", "weight": source.weight, "shards": paths}
+        value = {
+            "synthetic": source.images != "real",
+            "weight": source.weight,
+            "shards": paths,
+        }
         options.append(f"--source {quote(json.dumps(value))}")
     return " ".join(options)
 
 
 def amplitude_options(recipe):
-    return f"--amplitude {quote(settings(STUDY.amplitude))}" if STUDY.recipes[recipe].amplitude else ""
+    return (
+        f"--amplitude {quote(settings(STUDY.amplitude))}"
+        if STUDY.recipes[recipe].amplitude
+        else ""
+    )

@@ -37,7 +37,9 @@ rule measure_spectrum:
     input:
         real=split_shards("real"),
         synthetic=split_shards("synthetic"),
-        composed=lambda wildcards: shards("composed", wildcards.dataset, wildcards.split, "own"),
+        composed=lambda wildcards: shards(
+            "composed", wildcards.dataset, wildcards.split, "own"
+        ),
     output:
         "<results>/spectra/{dataset}-{split}.csv",
     log:
@@ -53,7 +55,8 @@ rule measure_spectrum:
     params:
         code=code_of("compose.step"),
         groups=lambda wildcards, input: " ".join(
-            f"--group {name}={','.join(input[name])}" for name in ("real", "synthetic", "composed")
+            f"--group {name}={','.join(input[name])}"
+            for name in ("real", "synthetic", "composed")
         ),
         amplitude=settings(STUDY.amplitude),
         seed=STUDY.seed,

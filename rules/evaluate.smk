@@ -73,7 +73,8 @@ rule judge_renders:
     params:
         code=code_of("evaluate.step"),
         groups=lambda wildcards, input: " ".join(
-            f"--group {name}={','.join(input[name])}" for name in ("synthetic", "composed", "real")
+            f"--group {name}={','.join(input[name])}"
+            for name in ("synthetic", "composed", "real")
         ),
     message:
         "Looking for hands in the renders with MediaPipe Hands"

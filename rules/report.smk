@@ -5,9 +5,9 @@ for experiment in EXPERIMENTS:
     rule:
         name:
             experiment
-        localrule: True
         input:
             products(experiment),
+        localrule: True
 
 
 rule make_table:
@@ -74,3 +74,174 @@ rule draw_spectrum:
     shell:
         "python -m handgap.report.step spectrum {input} --experiment {params.experiment:q} "
         "--png {output.png} --svg {output.svg} >{log} 2>&1"
+
+
+rule draw_curves:
+    input:
+        lambda wildcards: [f"<results>/train/{run}/curves.csv" for run in study_runs()],
+    output:
+        png=report(
+            "<results>/figures/curves.png",
+            caption="../workflow/report/curves.rst",
+            category="Figures",
+            labels={"figure": "training curves"},
+        ),
+        svg="<results>/figures/curves.svg",
+    log:
+        "<logs>/draw_curves.log",
+    benchmark:
+        "<benchmarks>/draw_curves.jsonl"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+    message:
+        "Drawing training curves"
+    shell:
+        "python -m handgap.report.step curves {input} --png {output.png} --svg {output.svg} >{log} 2>&1"
+
+
+rule draw_hands:
+    input:
+        nimble=f"{MODELS}/open_nimble.npz",
+    output:
+        report(
+            "<results>/gallery/hands.png",
+            caption="../workflow/report/gallery_hands.rst",
+            category="Gallery",
+            labels={"stage": "1 hands", "what": "pose x shape"},
+        ),
+    log:
+        "<logs>/draw_hands.log",
+    benchmark:
+        "<benchmarks>/draw_hands.jsonl"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+        seed=STUDY.seed,
+    message:
+        "Contact sheet of the hand model"
+    shell:
+        "python -m handgap.report.step hands --render-hand {input.nimble} --seed {params.seed} --title OpenNimble "
+        "--out {output} >{log} 2>&1"
+
+
+rule draw_fit:
+    input:
+        fit=lambda wildcards: shards("fit", wildcards.dataset, "train"),
+        real=lambda wildcards: shards("real", wildcards.dataset, "train"),
+        nimble=f"{MODELS}/open_nimble.npz",
+        mano=f"{MODELS}/open_mano.npz",
+    output:
+        sheet=report(
+            "<results>/gallery/fit-{dataset}.png",
+            caption="../workflow/report/gallery_fit.rst",
+            category="Gallery",
+            labels={"stage": "3 fit", "what": "{dataset}"},
+        ),
+        histogram=report(
+            "<results>/figures/residuals-{dataset}.png",
+            caption="../workflow/report/residuals.rst",
+            category="Figures",
+            labels={"figure": "fit residuals, {dataset}"},
+        ),
+    log:
+        "<logs>/draw_fit/{dataset}.log",
+    benchmark:
+        "<benchmarks>/draw_fit/{dataset}.jsonl"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+        images=lambda wildcards, input: repeated("--images", input.real),
+    message:
+        "Contact sheet of the fits to {wildcards.dataset}"
+    shell:
+        "python -m handgap.report.step fit {input.fit} {params.images} --render-hand {input.nimble} "
+        "--annotation-hand {input.mano} --title 'fit: {wildcards.dataset}' --out {output.sheet} "
+        "--histogram {output.histogram} >{log} 2>&1"
+
+
+rule draw_stage:
+    input:
+        images=lambda wildcards: sheet_images(wildcards),
+        labels=lambda wildcards: sheet_labels(wildcards),
+    output:
+        report(
+            "<results>/gallery/{stage}-{dataset}.png",
+            caption="../workflow/report/gallery.rst",
+            category="Gallery",
+            labels=lambda wildcards: {
+                "stage": SHEETS[wildcards.stage]["order"],
+                "what": wildcards.dataset,
+            },
+        ),
+    log:
+        "<logs>/draw_stage/{stage}-{dataset}.log",
+    benchmark:
+        "<benchmarks>/draw_stage/{stage}-{dataset}.jsonl"
+    wildcard_constraints:
+        stage="|".join(SHEETS),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+        overlay=lambda wildcards: SHEETS[wildcards.stage]["overlay"],
+        labels=lambda wildcards, input: repeated("--labels", input.labels),
+    message:
+        "Contact sheet of {wildcards.stage}, {wildcards.dataset}"
+    shell:
+        "python -m handgap.report.step sheet {input.images} {params.labels} --overlay {params.overlay} "
+        "--title '{wildcards.stage}: {wildcards.dataset}' --out {output} >{log} 2>&1"
+
+
+rule draw_predictions:
+    input:
+        pred="<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
+        truth=split_shards("real"),
+    output:
+        report(
+            "<results>/gallery/predictions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.png",
+            caption="../workflow/report/gallery_predictions.rst",
+            category="Gallery",
+            labels={
+                "stage": "7 predictions",
+                "what": "{network}-{recipe}-s{run_seed}",
+            },
+        ),
+    log:
+        "<logs>/draw_predictions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/draw_predictions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.jsonl"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+        truth=lambda wildcards, input: repeated("--truth", input.truth),
+    message:
+        "Contact sheet of the predictions of {wildcards.network}-{wildcards.recipe}"
+    shell:
+        "python -m handgap.report.step predictions {input.pred} {params.truth} "
+        "--title '{wildcards.network}, {wildcards.recipe}: {wildcards.dataset}/{wildcards.split}' "
+        "--out {output} >{log} 2>&1"

@@ -26,7 +26,9 @@ rule train_network:
         sources=training_sources,
         settings=settings(STUDY.train),
         amplitude=lambda wildcards: amplitude_options(wildcards.recipe),
-        weights=lambda wildcards, input: f"--weights {Path(input.weights).parent}" if input.weights else "",
+        weights=lambda wildcards, input: (
+            f"--weights {Path(input.weights).parent}" if input.weights else ""
+        ),
         study=STUDY.study,
         seed=STUDY.seed,
     message:

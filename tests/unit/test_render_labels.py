@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import trimesh
-
 from handgap.core.conventions import MaskLabel
 from handgap.core.geometry import project
 from handgap.render.labels import label, rasterise

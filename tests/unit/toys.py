@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-
 from handgap.core.conventions import FINGERS, JOINT_PARENTS, MANO_PARENTS, MANO_TO_SIMPLE, TIP_VERTICES
 from handgap.core.geometry import project
 from handgap.core.images import encode_rgb
@@ -82,13 +81,13 @@ def draw_hand(joints: np.ndarray, K: np.ndarray, size: int) -> np.ndarray:
 
 
 def toy_columns(hand: AnnotationHand, ids: range, size: int = 160, spread: float = 0.8) -> dict[str, object]:
-    """Columns of drawn hands in random poses, the palm towards the camera within `spread` radians."""
+    """Columns of drawn hands in random poses, turned about x to face the camera, within `spread` radians."""
     poses, roots = np.zeros((len(ids), 48), np.float32), np.zeros((len(ids), 3), np.float32)
     shapes = np.zeros((len(ids), 10), np.float32)
     for row, sample in enumerate(ids):
         generator = rng(0, "tests/toy_pose", sample)
-        poses[row, :3] = generator.uniform(-spread, spread, 3)
-        poses[row, 3:] = hand.pose_from_components(torch.from_numpy(generator.normal(0, 0.25, (1, 30))).float())[0]
+        poses[row, :3] = [np.pi, 0, 0] + generator.uniform(-spread, spread, 3)
+        poses[row, 3:] = hand.pose_from_components(torch.from_numpy(generator.normal(0, 0.8, (1, 30))).float())[0]
         roots[row] = [*generator.uniform(-0.03, 0.03, 2), generator.uniform(0.6, 0.8)]
     posed = hand(*map(torch.from_numpy, (poses, shapes, roots)))
     focal = 2.2 * size

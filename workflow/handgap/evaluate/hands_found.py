@@ -1,4 +1,4 @@
-"""An outside judge of renders: does a hand tracker trained on people find the hands, and where it should?
+"""An outside judge of renders: whether a hand tracker trained on people finds the hands, and where.
 
 The tracker is MediaPipe Hands (Zhang et al. 2020) with its default thresholds, on single images.
 """

@@ -111,7 +111,7 @@ def _evaluate_chunk(
     relative = metrics.keypoint_errors(
         metrics.root_relative(joints, protocol.root), metrics.root_relative(pred_joints, protocol.root)
     )
-    nearest = metrics.nearest_distances(vertices, aligned, max(protocol.f_thresholds))
+    nearest = metrics.nearest_distances(vertices, aligned, protocol.f_thresholds)
     scores = {
         "pa_mpjpe": Score(joint_errors.mean(1) * 1000.0, "mm"),
         "pa_mpvpe": Score(vertex_errors.mean(1) * 1000.0, "mm"),

@@ -7,6 +7,11 @@ import pandas as pd
 from handgap.evaluate.protocols import Score
 from handgap.evaluate.statistics import bootstrap_interval
 
+COLUMNS = [
+    *("run", "network", "recipe", "seed", "dataset", "split", "metric"),
+    *("value", "unit", "n", "ci_low", "ci_high", "protocol"),
+]
+
 
 def tidy_metrics(
     scores: Mapping[str, Score], excluded: int, resamples: int, root_seed: int, keys: Mapping[str, str | int]
@@ -30,5 +35,4 @@ def tidy_metrics(
         rows.append({"metric": metric, "value": value, "unit": score.unit, "ci_low": low, "ci_high": high})
     rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples"})
     count = len(next(iter(scores.values())).values)
-    columns = "run network recipe seed dataset split metric value unit n ci_low ci_high protocol".split()
-    return pd.DataFrame([{**keys, **row, "n": count} for row in rows], columns=columns)
+    return pd.DataFrame([{**keys, **row, "n": count} for row in rows], columns=COLUMNS)

@@ -23,17 +23,18 @@ _JOINTS = (
     *(f"joint-r-finger-1-{k}" for k in range(1, 5)),
     *(name for f in range(2, 6) for name in (_PALM[f], *(f"joint-r-finger-{f}-{k}" for k in range(1, 5)))),
 )
-_LOCAL = (
-    "hands/r-hand-scale",
-    "hands/r-hand-fingers-length",
-    "hands/r-hand-fingers-diameter",
-    "hands/r-hand-fingers-distance",
-    "hands/measure-wrist-circ",
-    "arms/r-lowerarm-fat",
-    "arms/r-lowerarm-muscle",
-    "arms/r-lowerarm-scale-depth",
-    "arms/r-lowerarm-scale-horiz",
-)
+# local changes of the hand and the spread of their amounts
+_LOCAL = {
+    "hands/r-hand-scale": 0.1,
+    "hands/r-hand-fingers-length": 0.2,
+    "hands/r-hand-fingers-diameter": 0.3,
+    "hands/r-hand-fingers-distance": 0.3,
+    "hands/measure-wrist-circ": 0.3,
+    "arms/r-lowerarm-fat": 0.3,
+    "arms/r-lowerarm-muscle": 0.3,
+    "arms/r-lowerarm-scale-depth": 0.3,
+    "arms/r-lowerarm-scale-horiz": 0.3,
+}
 _PER_FINGER = ("hands/r-hand-fingers-length", "hands/r-hand-fingers-diameter")
 
 
@@ -112,13 +113,13 @@ def average_weights() -> dict[str, float]:
 
 def random_weights(generator: np.random.Generator) -> dict[str, float]:
     """Target weights of a random adult: sex, age, height, proportions, origin and local changes of the hand."""
-    height, proportions = np.clip(generator.normal(0.0, 0.35, 2), -1, 1)
+    height, proportions = np.clip(generator.normal(0.0, 0.2, 2), -1, 1)
     blend = _macro(*generator.uniform(0, 1, 2), height, proportions, generator.dirichlet(np.ones(3)))
     for name in _LOCAL:
-        amount = float(np.clip(generator.normal(0.0, 0.3), -1, 1))
+        amount = float(np.clip(generator.normal(0.0, _LOCAL[name]), -1, 1))
         blend[f"{name}-{'decr' if amount < 0 else 'incr'}"] = abs(amount)
     for name, finger in product(_PER_FINGER, range(5)):
-        amount = float(np.clip(generator.normal(0.0, 0.25), -1, 1))
+        amount = float(np.clip(generator.normal(0.0, 0.2), -1, 1))
         blend[f"{name}-{'decr' if amount < 0 else 'incr'}@{finger}"] = abs(amount)
     return blend
 

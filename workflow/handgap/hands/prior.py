@@ -5,6 +5,7 @@ two thirds (Rijpkema & Girard 1991). Flexion is positive towards the palm, sprea
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,9 @@ _MAX_TRIES = 200
 _RADII = np.array([8.5, 7.5, 7.5, 7.0, 6.0]) * 1e-3
 _PALM_RADIUS = 10e-3
 _PALM_THUMB_SHARE = 0.55
+_MAX_GAP = 2e-3
+# flesh gives: axes may come this close, as a share of the two radii
+_CONTACT = 0.65
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Angles:
         """The same, inside the joint limits; a bent knuckle locks its spread."""
         flexion = np.clip(self.flexion, FLEXION_LIMITS[..., 0], FLEXION_LIMITS[..., 1])
         lock = np.append(1.0, 1.0 - 0.8 * np.clip(flexion[1:, 0] / 70.0, 0, 1))
-        return Angles(flexion, np.clip(self.spread, *SPREAD_LIMITS.T) * lock, float(np.clip(self.pronation, -10, 45)))
+        return Angles(flexion, np.clip(self.spread, *SPREAD_LIMITS.T) * lock, float(np.clip(self.pronation, -10, 60)))
 
 
 class PosePrior:
@@ -102,7 +106,10 @@ class PosePrior:
         for _ in range(_MAX_TRIES):
             angles = _GESTURES[family](generator)
             if family == "pinch":
-                angles = self._touch(angles, 1 + int(generator.choice(4, p=[0.6, 0.25, 0.1, 0.05])))
+                finger = 1 + int(generator.random() < 0.35)
+                angles = self._touch(angles, finger)
+                if abs(self._contact(angles, finger)[0]) > _MAX_GAP:
+                    continue
             pose = self.pose_of(angles.limited())
             if not self.collides(pose):
                 return pose
@@ -143,7 +150,7 @@ class PosePrior:
         for a in range(5):
             for b in range(a + 1, 5):
                 gap = np.linalg.norm(digits[a][:, None] - digits[b], axis=-1).min()
-                if gap < 0.8 * (_RADII[a] + _RADII[b]):
+                if gap < _CONTACT * (_RADII[a] + _RADII[b]):
                     return True
         palm = np.concatenate([joints[c] * 0.15 + steps * 0.85 * joints[c] for c in CHAINS[1:, 0]])
         for finger, digit in enumerate(digits):
@@ -152,15 +159,17 @@ class PosePrior:
                 return True
         return False
 
-    def _pads(self, angles: Angles, finger: int) -> np.ndarray:
-        """Gap (3,) between the pads of the thumb and a finger."""
+    def _contact(self, angles: Angles, finger: int) -> tuple[float, np.ndarray]:
+        """Gap between the end bones' pads of thumb and finger, metres, and how far they are from facing each other,
+        (6,) differences of unit vectors."""
         joints, turns = self.pose_joints(self.pose_of(angles))
-        pads = []
-        for digit in (THUMB, finger):
-            end = CHAINS[digit, 2]
-            palmar = turns[end] @ -self.joint_axes[end, 1]
-            pads.append(joints[end] + 0.65 * (joints[end + 1] - joints[end]) + _RADII[digit] * palmar)
-        return pads[0] - pads[1]
+        digits = [THUMB, finger]
+        ends = CHAINS[digits, 2]
+        facing = (turns[ends] @ self.joint_axes[ends, 1][..., None])[..., 0]
+        pads = joints[ends] + 0.65 * (joints[ends + 1] - joints[ends])
+        across = pads[1] - pads[0]
+        distance = np.linalg.norm(across)
+        return distance - _RADII[digits].sum(), (facing - np.stack([across, -across]) / distance).ravel()
 
     def _touch(self, start: Angles, finger: int) -> Angles:
         """Gauss-Newton on thumb and finger angles until their pads meet, staying near the start."""
@@ -172,18 +181,17 @@ class PosePrior:
             return Angles(flexion, spread, pronation).limited()
 
         first = np.array([*start.flexion[THUMB], start.spread[THUMB], start.pronation, *start.flexion[finger, :2]])
+
+        def residual(x: np.ndarray) -> np.ndarray:
+            # a millimetre of gap weighs as much as ten degrees away from the start
+            gap, askew = self._contact(unpack(x), finger)
+            return np.concatenate([[gap * 1e3], 3.0 * askew, (x - first) / 10.0])
+
         x = first.copy()
-        for _ in range(12):
-            # metres against degrees: a millimetre off weighs as much as ten degrees away from the start
-            residual = np.append(self._pads(unpack(x), finger) * 1e3, (x - first) / 10.0)
-            jacobian = np.stack(
-                [
-                    np.append((self._pads(unpack(x + step), finger) - self._pads(unpack(x), finger)) * 1e3, step / 10.0)
-                    for step in np.eye(7)
-                ],
-                1,
-            )
-            x = x - np.linalg.lstsq(jacobian, residual, rcond=None)[0]
+        for _ in range(10):
+            now = residual(x)
+            jacobian = np.stack([residual(x + step) - now for step in np.eye(len(x))], 1)
+            x = x - np.clip(np.linalg.lstsq(jacobian, now, rcond=None)[0], -20, 20)
         return unpack(x)
 
 
@@ -198,8 +206,8 @@ def _log(rotations: np.ndarray) -> np.ndarray:
 
 def _curl(g: np.random.Generator, amount: np.ndarray, noise: float) -> np.ndarray:
     """Finger flexion (4, 3) in degrees for a curl of 0 (straight) to 1 (closed) per finger."""
-    knuckle = 75 * amount + g.normal(0, noise, 4)
-    middle = 95 * amount + g.normal(0, noise, 4)
+    knuckle = 76 * amount + g.normal(0, noise, 4)
+    middle = 104 * amount + g.normal(0, noise, 4)
     return np.stack([knuckle, middle, DIP_PER_PIP * middle + g.normal(0, noise / 3, 4)], 1)
 
 
@@ -210,10 +218,12 @@ def _angles(g: np.random.Generator, fingers: np.ndarray, thumb: tuple[float, ...
     return Angles(np.vstack([[base, middle, end], fingers]), np.append(aside, fan), pronation)
 
 
-_THUMB_OUT = (-5.0, 0.0, 0.0, -10.0, 0.0)
-_THUMB_REST = (5.0, 10.0, 12.0, 0.0, 8.0)
-_THUMB_OPPOSED = (15.0, 20.0, 25.0, 15.0, 25.0)
-_THUMB_ACROSS = (30.0, 35.0, 45.0, 10.0, 25.0)
+# thumb: positive spread lays it beside the index finger, negative brings it in front of the palm
+_THUMB_OUT = (-5.0, 5.0, 5.0, 10.0, 0.0)
+_THUMB_WIDE = (-15.0, 0.0, 0.0, 5.0, 0.0)
+_THUMB_REST = (5.0, 12.0, 15.0, 2.0, 8.0)
+_THUMB_OPPOSED = (15.0, 20.0, 25.0, -12.0, 35.0)
+_THUMB_ACROSS = (28.0, 32.0, 55.0, -18.0, 25.0)
 
 
 def _open(g: np.random.Generator) -> Angles:
@@ -252,7 +262,7 @@ def _count(g: np.random.Generator) -> Angles:
 
 
 def _spread(g: np.random.Generator) -> Angles:
-    return _angles(g, _curl(g, g.uniform(-0.15, 0.1) * np.ones(4), 3), (-15.0, -3.0, -3.0, -20.0, 0.0), g.uniform(1, 1.6))
+    return _angles(g, _curl(g, g.uniform(-0.15, 0.1) * np.ones(4), 3), _THUMB_WIDE, g.uniform(1, 1.6))
 
 
 def _free(g: np.random.Generator) -> Angles:
@@ -287,7 +297,7 @@ def joint_axes(joints: np.ndarray, thumb_dorsal: np.ndarray) -> tuple[np.ndarray
             spread = np.cross(bone, flexion)
             axes[joint] = flexion, -spread / np.linalg.norm(spread), bone
         # signed angle about the flexion axis between consecutive bones
-        turn = [_turn(a, b, flexion) for a, b in zip(bones, bones[1:], strict=False)]
+        turn = [_turn(a, b, flexion) for a, b in pairwise(bones)]
         if finger != THUMB:
             axes[chain[0], 1] = 0.0, 0.0, -1.0
             rest[chain, 0] = [np.degrees(np.arcsin(-bones[0, 2])), *turn]

@@ -14,7 +14,7 @@ from math import pi
 import torch
 from torch import Tensor, nn
 
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.layers import AnnotationHand, rotation_matrices
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork, Prediction, point_l1, root_relative
 
@@ -32,20 +32,9 @@ def _branch(*widths: int) -> nn.Sequential:
 
 
 def _start_near(branch: nn.Sequential, bias: tuple[float, ...]) -> None:
-    """Small weights and a fixed bias, so that training starts from one pose of the hand in front of the camera."""
-    for layer in branch:
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=1e-3)
-            nn.init.zeros_(layer.bias)
+    """Small last weights and a fixed bias, so that training starts from one place of the hand before the camera."""
+    nn.init.normal_(branch[-1].weight, std=1e-3)
     branch[-1].bias.data = torch.tensor(bias)
-
-
-def rotation_matrices(axis_angle: Tensor) -> Tensor:
-    """Axis-angle (B, 3) -> rotations (B, 3, 3) by the matrix exponential, smooth at zero."""
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
-    return torch.linalg.matrix_exp(skew)
 
 
 class S2Hand(HandNetwork):

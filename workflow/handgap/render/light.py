@@ -14,6 +14,7 @@ from handgap.render.spec import Light
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
 MIDDLE_GREY = 0.18
+MAX_GAIN = 1.5  # of the white balance
 SHOULDER = 0.55  # linear value up to which the tone curve is straight
 # OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
 LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -62,7 +63,7 @@ def camera_orientation(light: Light) -> np.ndarray:
     return turn(2, light.azimuth) @ LEVEL @ turn(0, -light.pitch) @ turn(2, light.roll)
 
 
-def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.6) -> float:
+def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.8) -> float:
     """Gain that exposes a picture well: log-average luminance to middle grey, the subject counting most.
 
     Args:
@@ -77,6 +78,19 @@ def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.6) -> float
     return float(MIDDLE_GREY / np.exp(reading))
 
 
+def white_balance(linear: np.ndarray, subject: np.ndarray, strength: float = 0.5) -> np.ndarray:
+    """Gains (3,) of a camera that half believes the world behind its subject to be grey; green's is 1.
+
+    Args:
+        linear: (H, W, 3) scene-linear.
+        subject: (H, W) bool, left out of the reading.
+        strength: 0 = leave the light's colour, 1 = take the background for grey.
+    """
+    background = linear if subject.all() else linear[~subject]
+    mean = np.log(np.maximum(background, 1e-4)).reshape(-1, 3).mean(0)
+    return np.clip(np.exp(strength * (mean[1] - mean)), 1 / MAX_GAIN, MAX_GAIN)
+
+
 def tone_map(linear: np.ndarray) -> np.ndarray:
     """Exposed scene-linear light -> display-referred sRGB values in 0..1: straight, a soft shoulder, then gamma."""
     linear = np.maximum(linear, 0.0)
@@ -86,6 +100,7 @@ def tone_map(linear: np.ndarray) -> np.ndarray:
 
 
 def expose(linear: np.ndarray, subject: np.ndarray, stops: float) -> np.ndarray:
-    """A picture (H, W, 3) uint8 sRGB of scene-linear light, `stops` brighter than the meter's reading."""
-    tones = tone_map(linear * (meter(linear, subject) * 2.0**stops))
+    """A picture (H, W, 3) uint8 sRGB of scene-linear light, white-balanced, `stops` brighter than metered."""
+    balanced = linear * white_balance(linear, subject)
+    tones = tone_map(balanced * (meter(balanced, subject) * 2.0**stops))
     return np.rint(255.0 * tones).astype(np.uint8)

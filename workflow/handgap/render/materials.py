@@ -1,12 +1,12 @@
 """Blender materials for `spec`'s: node trees built once, their values and images changed from picture to picture."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
 import bpy
 import numpy as np
 
+from handgap.render.cache import ImageCache
 from handgap.render.spec import MeshPart, SkinMaterial, SurfaceMaterial
 
 # Diffuse mean free path of skin in mm, red green blue (Jensen et al. 2001, "A practical model for subsurface light
@@ -31,7 +31,7 @@ class MaterialBook:
     """One Blender material per mesh part and kind; memory does not grow with the number of pictures."""
 
     def __init__(self, skins: SkinSource):
-        self._skins = _SkinCache(skins)
+        self._skins = ImageCache(lambda index: _skin_images(index, skins.maps(index)), MAX_SKINS)
         self._trees: dict[tuple[str, ...], _Tree] = {}
 
     def of(self, part: MeshPart) -> bpy.types.Material:
@@ -62,30 +62,15 @@ def _image(name: str, pixels: np.ndarray, colour: bool) -> bpy.types.Image:
     return image
 
 
+def _skin_images(index: int, maps: dict[str, np.ndarray]) -> dict[str, bpy.types.Image]:
+    return {name: _image(f"skin{index}.{name}", pixels, name == "diffuse") for name, pixels in maps.items()}
+
+
 def _fill(image: bpy.types.Image, pixels: np.ndarray) -> None:
     rgba = np.ones((*pixels.shape[:2], 4), np.float32)
     rgba[..., :3] = (pixels if pixels.ndim == 3 else pixels[..., None])[::-1] / np.float32(255.0)
     image.pixels.foreach_set(rgba.ravel())
     image.update()
-
-
-class _SkinCache:
-    """Skins as Blender images, the last few used kept."""
-
-    def __init__(self, source: SkinSource):
-        self._source = source
-        self._loaded: OrderedDict[int, dict[str, bpy.types.Image]] = OrderedDict()
-
-    def get(self, index: int) -> dict[str, bpy.types.Image]:
-        if index not in self._loaded:
-            if len(self._loaded) >= MAX_SKINS:
-                _, oldest = self._loaded.popitem(last=False)
-                for image in oldest.values():
-                    bpy.data.images.remove(image)
-            maps = self._source.maps(index)
-            self._loaded[index] = {key: _image(f"skin{index}.{key}", m, key == "diffuse") for key, m in maps.items()}
-        self._loaded.move_to_end(index)
-        return self._loaded[index]
 
 
 class _Tree:
@@ -129,7 +114,7 @@ class _SkinTree(_Tree):
         self.bsdf.inputs["Specular IOR Level"].default_value = SKIN_SPECULAR
         self.bsdf.inputs["Subsurface Radius"].default_value = [mm / 1000.0 for mm in SKIN_RADIUS_MM]
         self.bsdf.inputs["Subsurface Scale"].default_value = 1.0
-        self.bsdf.subsurface_method = "RANDOM_WALK"
+        self.bsdf.subsurface_method = "BURLEY"  # a fifth faster than a random walk, no difference to see at 224 px
 
     def load(self, skin: SkinMaterial, images: dict[str, bpy.types.Image]) -> None:
         for key, texture in self._textures.items():

@@ -11,12 +11,14 @@ import numpy as np
 from mathutils import Matrix
 
 from handgap.core.errors import ConfigError, MissingAssetError
+from handgap.render.cache import ImageCache
 from handgap.render.light import camera_orientation
 from handgap.render.materials import MaterialBook
 from handgap.render.spec import Light, MeshPart, SceneSpec
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 SENSOR_MM = 36.0
+MAX_MAPS = 12  # kept in memory; a 4k map is 128 MB
 BACKGROUND_MAP_PX = 512  # importance map of the environment: enough for the sun of a 1k panorama
 
 
@@ -81,18 +83,20 @@ class _Environment:
         links.new(self._mapping.outputs["Vector"], self._texture.inputs["Vector"])
         links.new(self._texture.outputs["Color"], self._background.inputs["Color"])
         links.new(self._background.outputs["Background"], output.inputs["Surface"])
-        self._maps: dict[Path, bpy.types.Image] = {}
+        self._maps = ImageCache(_load_map, MAX_MAPS)
 
     def load(self, light: Light) -> None:
-        if light.hdri not in self._maps:
-            if not light.hdri.is_file():
-                raise MissingAssetError(light.hdri, "no such environment map", "run `snakemake assets` again")
-            self._maps[light.hdri] = bpy.data.images.load(str(light.hdri.resolve()))
-        self._texture.image = self._maps[light.hdri]
+        self._texture.image = self._maps.get(light.hdri)["map"]
         # the camera's frame stays; directions are turned into the map's frame
         rotation = Matrix((camera_orientation(light) @ FLIP).tolist())
         self._mapping.inputs["Rotation"].default_value = rotation.to_euler("XYZ")
         self._background.inputs["Strength"].default_value = light.strength
+
+
+def _load_map(path: Path) -> dict[str, bpy.types.Image]:
+    if not path.is_file():
+        raise MissingAssetError(path, "no such environment map", "run `snakemake assets` again")
+    return {"map": bpy.data.images.load(str(path.resolve()))}
 
 
 class _Mesh:

@@ -103,7 +103,7 @@ class Lathe:
     @cached_property
     def outline(self) -> np.ndarray:
         """(Q, 2) outside profile with rounded corners."""
-        return _round_corners(self.profile, self.corner)
+        return _round_corners(self.profile, self.corner) if self.corner else self.profile
 
     @cached_property
     def _handle(self) -> "Tube":
@@ -116,18 +116,18 @@ class Lathe:
     @cached_property
     def mesh(self) -> Mesh:
         """Texture: u once round, v from the bottom (0) to the top (1) by height; the inside shows v = 1."""
-        outline = self.outline
+        outline = _finer(self.outline)
         bottom, top = outline[:, 1].min(), outline[:, 1].max()
+        outside = len(outline)
         if self.cavity:
-            rim = outline[-2]
-            inside = np.stack([outline[:, 0] - self.wall, outline[:, 1]], 1)[::-1]
-            floor = top - self.cavity
-            inside = inside[(inside[:, 0] > self.wall) & (inside[:, 1] > floor) & (inside[:, 1] < top - self.wall)]
-            lip = np.array([rim - [self.wall, self.wall * 0.5]])
-            outline = np.concatenate([outline[:-1], lip, inside, [[inside[-1, 0], floor], [0.0, floor]]])
+            opening = self.profile[-2, 0] - self.wall
+            outline = outline[(outline[:, 1] < top - 1e-6) | (outline[:, 0] > opening)]
+            outside = len(outline)
+            wall = outline[(outline[:, 1] > top - self.cavity) & (outline[:, 1] < top - self.wall)][::-1]
+            wall = wall - [self.wall, 0.0]
+            outline = np.concatenate([outline, [[opening, top - self.wall / 2]], wall, [[0.0, wall[-1, 1]]]])
         v = np.clip((outline[:, 1] - bottom) / (top - bottom), 0, 1)
-        v[len(self.outline) - 1 :] = 1.0
-        outline, v = _finer(outline, v)
+        v[outside:] = 1.0
         angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
         points = np.stack(
             [
@@ -147,14 +147,13 @@ class Lathe:
         return np.minimum(signed, self._handle.distance(points)) if self.handle else signed
 
 
-def _finer(outline: np.ndarray, v: np.ndarray, step: float = 0.008) -> tuple[np.ndarray, np.ndarray]:
+def _finer(outline: np.ndarray, step: float = 0.008) -> np.ndarray:
     """Long segments of the outline in steps, so that smooth normals stay flat on flat parts."""
     pieces = []
-    for a, b in zip(np.column_stack([outline, v])[:-1], np.column_stack([outline, v])[1:], strict=True):
-        n = max(1, int(np.ceil(np.linalg.norm((b - a)[:2]) / step)))
+    for a, b in zip(outline[:-1], outline[1:], strict=True):
+        n = max(1, int(np.ceil(np.linalg.norm(b - a) / step)))
         pieces.append(a + (b - a) * np.arange(n)[:, None] / n)
-    table = np.concatenate([*pieces, [[*outline[-1], v[-1]]]])
-    return table[:, :2], table[:, 2]
+    return np.concatenate([*pieces, outline[-1:]])
 
 
 def _polygon_distance(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
@@ -255,7 +254,7 @@ class Tube:
         ]
         rings = [*start, *zip(self.path, self.radii, range(len(self.path)), strict=True), *end]
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None]
-        points = np.stack([c + r * (np.cos(angle) * across[k] - np.sin(angle) * up[k]) for c, r, k in rings])
+        points = np.stack([c + r * (np.cos(angle) * across[k] + np.sin(angle) * up[k]) for c, r, k in rings])
         return _grid(points, np.linspace(0, 1, 25), np.linspace(0, 1, len(rings)))
 
     def distance(self, points: np.ndarray) -> np.ndarray:

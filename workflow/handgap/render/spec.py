@@ -13,7 +13,6 @@ import numpy as np
 from handgap.core.conventions import MaskLabel
 
 
-
 class GeometryError(Exception):
     """A sample cannot be drawn or labelled; it keeps its place in the shard with this text as its flag."""
 

@@ -21,8 +21,8 @@ from handgap.render.worker import Renderer
 STAGE = "render/synthetic"
 EXPOSURE_STOPS = 0.35  # standard deviation about the meter's reading
 GREY = 118  # of the picture that stands in for one that cannot be drawn: middle grey in sRGB
-COPIED = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side", "render_pose", "render_shape")
-COPIED = (*COPIED, "render_trans", "residual_mm")
+ANNOTATION = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
+COPIED = (*ANNOTATION, "render_pose", "render_shape", "render_trans", "residual_mm")
 
 
 class SyntheticShard:

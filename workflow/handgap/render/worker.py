@@ -1,7 +1,10 @@
 """Cycles inside this process: a `SceneSpec` in, scene-linear pixels out. One worker serves a whole shard."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,7 +45,8 @@ class Renderer:
         scene.cycles.seed = spec.seed
         path = Path(self._folder.name) / "picture.exr"
         scene.render.filepath = str(path)
-        bpy.ops.render.render(write_still=True)
+        with _quiet():
+            bpy.ops.render.render(write_still=True)
         image = bpy.data.images.load(str(path))
         pixels = np.empty(spec.height * spec.width * image.channels, np.float32)
         image.pixels.foreach_get(pixels)
@@ -66,6 +70,7 @@ class Renderer:
         cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
         cycles.denoising_use_gpu = False
         cycles.denoising_input_passes, cycles.denoising_quality = "RGB_ALBEDO_NORMAL", "BALANCED"
+        cycles.denoising_prefilter = "FAST"
         cycles.use_light_tree = False  # the environment is the only light
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.max_bounces = cycles.transmission_bounces = MAX_BOUNCES
@@ -77,6 +82,20 @@ class Renderer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._folder.cleanup()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Blender's line a sample, written past Python, off standard output; errors go to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _enable_gpu() -> bool:

@@ -26,12 +26,12 @@ class Prompts:
     """What to segment in one image, Q questions at once.
 
     Attributes:
-        boxes: (Q, 4) left, top, right, bottom in px.
+        boxes: (Q, 4) left, top, right, bottom in px, or None to ask by points alone.
         points: (Q, P, 2) px.
         labels: (Q, P) 1 = on the thing, 0 = off it, -1 = no point.
     """
 
-    boxes: np.ndarray
+    boxes: np.ndarray | None
     points: np.ndarray
     labels: np.ndarray
 
@@ -117,6 +117,9 @@ class MobileSam:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device)
 
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+
     def _scale(self, height: int, width: int) -> float:
         return self._size / max(height, width)
 
@@ -140,12 +143,10 @@ class MobileSam:
         """See `Segmenter`; M = 3, SAM's whole, part and subpart."""
         height, width = size
         scale = self._scale(height, width)
-        boxes, points, labels = (
-            torch.as_tensor(values, dtype=torch.float32, device=self._device)
-            for values in (prompts.boxes, prompts.points, prompts.labels)
-        )
         # SAM adds half a pixel to its prompts; ours count from the pixel's edge
-        sparse, dense = self._model.prompt_encoder((points * scale - 0.5, labels), boxes * scale - 0.5, None)
+        boxes = None if prompts.boxes is None else self._tensor(prompts.boxes * scale - 0.5)
+        points = (self._tensor(prompts.points * scale - 0.5), self._tensor(prompts.labels))
+        sparse, dense = self._model.prompt_encoder(points, boxes, None)
         logits, quality = self._model.mask_decoder(
             image_embeddings=embedding[None],
             image_pe=self._model.prompt_encoder.get_dense_pe(),

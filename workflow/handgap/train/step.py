@@ -10,7 +10,7 @@ from pydantic import Field
 
 from handgap.core.config.base import Section
 from handgap.core.config.train import Amplitude, Network, Train
-from handgap.core.errors import MissingAssetError, run_step
+from handgap.core.errors import ConfigError, MissingAssetError, run_step
 from handgap.core.files import written_whole
 from handgap.core.provenance import settings_hash
 from handgap.core.seeds import integer_seed
@@ -73,6 +73,10 @@ def train(
     """Train one network on one recipe; goes on where it was stopped."""
     files = [SourceFiles.model_validate_json(text) for text in source]
     train_settings, network_settings = Train.model_validate_json(settings), Network.model_validate_json(network)
+    if network_settings.pretrained != (weights is not None):
+        raise ConfigError(
+            "--weights", f"pretrained is {network_settings.pretrained}", "give weights if it is true, only"
+        )
     amplitude_settings = None if amplitude is None else Amplitude.model_validate_json(amplitude)
     sources = [Source(Samples(item.shards), item.synthetic, item.weight) for item in files]
     config = {

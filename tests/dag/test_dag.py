@@ -1,0 +1,76 @@
+"""Contracts of the DAG, from dry runs in this process: nothing is executed."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT, planned
+
+SMOKE = ROOT / "config" / "smoke.yaml"
+
+
+def jobs(config: Path, *targets: str) -> Counter:
+    """Every job of a study by rule, whether its files are there or not."""
+    with planned(config, targets) as workflow:
+        return Counter(job.rule.name for job in workflow.dag.jobs)
+
+
+def test_every_rule_has_log_benchmark_environment_resources_and_message() -> None:
+    with planned(SMOKE) as workflow:
+        rules = [rule for rule in workflow.rules if rule.shellcmd]
+        assert len(rules) >= 15
+        for rule in rules:
+            assert list(rule.log), rule.name
+            assert rule.benchmark, rule.name
+            assert rule.conda_env, rule.name
+            assert {"mem_mb", "runtime"} <= set(rule.resources), rule.name
+            assert rule.message, rule.name
+
+
+def test_no_file_is_made_twice_and_every_file_is_used() -> None:
+    with planned(SMOKE) as workflow:
+        all_jobs = list(workflow.dag.jobs)
+        made = Counter(str(path) for job in all_jobs for path in job.output)
+        assert [path for path, count in made.items() if count > 1] == []
+        used = {str(path) for job in all_jobs for path in job.input}
+        idle = {job.rule.name for job in all_jobs if job.output and not used & {str(path) for path in job.output}}
+        assert idle <= {"all"}
+
+
+def test_the_default_study_has_the_jobs_its_numbers_say() -> None:
+    count = jobs(ROOT / "config" / "config.yaml")
+    assert count["train_network"] == count["predict"] == count["evaluate_run"] == 7  # the full run is shared
+    assert count["make_table"] == 2
+    assert count["evaluate_mean_hand"] == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "shards"),
+    [(8, {"render_real": 5, "render_synthetic": 4}), (16, {"render_real": 3, "render_synthetic": 2})],
+)
+def test_shard_size_changes_files_not_samples(study_file, size: int, shards: dict[str, int]) -> None:
+    study = study_file(study="dag", shard_size=size, datasets={"proxyfrei": {"splits": {"train": 32, "test": 7}}})
+    count = jobs(study, "table_main")
+    assert {rule: count[rule] for rule in shards} == shards
+
+
+def test_one_table_needs_its_own_runs_only(study_file) -> None:
+    count = jobs(study_file(study="dag"), "table_ablation")
+    assert count["train_network"] == 5
+    assert "draw_spectrum" not in count and "make_table" in count
+
+
+def test_random_partners_need_every_shard_and_own_ones_only_theirs(study_file) -> None:
+    study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 32, "test": 8}}})
+    with planned(study, ["table_ablation"]) as workflow:
+        inputs = {job.wildcards.variant: len(job.input) for job in workflow.dag.jobs if job.rule.name == "compose_shard"}
+    assert inputs["random"] == 1 + 2 * 4
+    assert inputs["own"] == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"), [({"sead": 1}, "sead"), ({"experiments": ["table_nine"]}, r"table_nine\.yaml")]
+)
+def test_a_wrong_study_is_one_clear_error(study_file, keys: dict, where: str) -> None:
+    with pytest.raises(Exception, match=where), planned(study_file(study="dag", **keys)):
+        pass

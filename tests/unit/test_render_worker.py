@@ -1,0 +1,121 @@
+"""Cycles against the labels' z-buffer: silhouettes at any K, same pixels twice, no trace of the picture before."""
+
+import numpy as np
+import pytest
+import trimesh
+from handgap.core.conventions import MaskLabel
+from handgap.core.errors import ConfigError, MissingAssetError
+from handgap.render.labels import rasterise
+from handgap.render.light import camera_orientation, expose, find_hdris, meter, share, tone_map
+from handgap.render.spec import Lens, Light, MeshPart, SceneSpec, SkinMaterial, SurfaceMaterial
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+bpy = pytest.importorskip("bpy", reason="Blender's Python module is not installed")
+
+
+class Skins:
+    def maps(self, index):
+        return {"diffuse": np.full((4, 4, 3), 60 + 40 * index, np.uint8), "roughness": np.full((4, 4), 128, np.uint8)}
+
+
+@pytest.fixture(scope="module")
+def hdri(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hdri") / "half.exr"
+    pixels = np.ones((128, 256, 4), np.float32)
+    pixels[64:, :, :3] = 0.0  # the lower half of the world shines; Blender's row 0 is the bottom
+    image = bpy.data.images.new("half", 256, 128, float_buffer=True)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(path), "OPEN_EXR"
+    image.save()
+    return path
+
+
+@pytest.fixture(scope="module")
+def renderer(hdri):
+    from handgap.render.worker import Renderer
+
+    with Renderer(Skins(), samples=4, threads=1) as made:
+        yield made
+
+
+def scene(hdri, K, width, height, material=None, pitch=0.0, **options):
+    mesh = trimesh.creation.capsule(height=0.12, radius=0.03)
+    mesh.apply_transform(trimesh.transformations.rotation_matrix(0.7, [1.0, 0.6, 0.2]))
+    vertices = mesh.vertices + np.array([0.01, 0.02, 0.5])
+    material = material or SurfaceMaterial((0.0, 0.0, 0.0), specular=0.0)
+    uv, uv_faces = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]), np.tile([0, 1, 2], (len(mesh.faces), 1))
+    hand = MeshPart("hand", vertices, mesh.faces, MaskLabel.HAND, material, uv, uv_faces)
+    return SceneSpec(0, K, width, height, [hand], Light(hdri, pitch=pitch), seed=3, **options)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_silhouette_agrees_with_labels(renderer, hdri, number):
+    generator = np.random.default_rng(number)
+    width, height = (int(v) for v in generator.integers(120, 200, 2))
+    fx = generator.uniform(200, 400)
+    centre = np.array([width, height]) / 2 + generator.uniform(-20, 20, 2)
+    K = np.array([[fx, 0, centre[0]], [0, fx * generator.uniform(0.8, 1.25), centre[1]], [0, 0, 1]])
+    spec = scene(hdri, K, width, height, pitch=np.pi / 2)
+    drawn = renderer.render(spec).mean(2) < 0.5
+    face, _ = rasterise(spec.parts[0].vertices, spec.parts[0].faces, K, width, height)
+    labelled = face >= 0
+    edges = [mask & ~binary_erosion(mask) for mask in (drawn, labelled)]
+    distances = [distance_transform_edt(~edges[1 - k])[edges[k]] for k in (0, 1)]
+    assert np.percentile(np.concatenate(distances), 95) <= 1.0
+    assert (drawn & labelled).sum() / (drawn | labelled).sum() > 0.97
+
+
+K0 = np.array([[250.0, 0, 60], [0, 250.0, 50], [0, 0, 1]])
+
+
+def test_same_pixels_whatever_was_drawn_before(renderer, hdri):
+    skin, other = scene(hdri, K0, 120, 100, SkinMaterial(0)), scene(hdri, K0, 120, 100, SkinMaterial(1))
+    first = renderer.render(skin)
+    cloth = SurfaceMaterial((0.5, 0.1, 0.1), pattern="image", image=np.full((8, 8, 3), 90, np.uint8), bump=0.001)
+    for spec in (other, scene(hdri, K0, 90, 80, cloth, lens=Lens(2.8, 0.3))):
+        assert renderer.render(spec).shape == (spec.height, spec.width, 3)
+    np.testing.assert_array_equal(renderer.render(skin), first)
+    assert renderer.render(other).mean() > first.mean()
+
+
+def test_up_is_up(renderer, hdri):
+    picture = renderer.render(scene(hdri, K0, 120, 100))
+    assert picture[5].mean() == pytest.approx(0.0, abs=0.01) and picture[-5].mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_orientation_is_a_rotation_that_looks_down_with_pitch():
+    turn = camera_orientation(Light("none.exr", azimuth=0.3, pitch=0.4, roll=0.2))
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(turn) == pytest.approx(1.0)
+    assert (turn @ [0, 0, 1])[2] == pytest.approx(-np.sin(0.4))
+
+
+def test_meter_makes_exposure_independent_of_the_light():
+    generator = np.random.default_rng(0)
+    light = generator.lognormal(size=(20, 20, 3))
+    subject = np.zeros((20, 20), bool)
+    subject[5:15, 5:15] = True
+    np.testing.assert_array_equal(expose(light, subject, 0.0), expose(light * 4.0, subject, 0.0))
+    assert meter(light * 4.0, subject) == pytest.approx(meter(light, subject) / 4.0)
+    assert expose(light, subject, 1.0).mean() > expose(light, subject, 0.0).mean()
+
+
+def test_tone_curve_is_monotone_and_bounded():
+    tones = tone_map(np.linspace(0, 50, 5000))
+    assert (np.diff(tones) >= 0).all() and tones[0] == 0 and tones[-1] <= 1
+    assert tone_map(np.array(0.18)) == pytest.approx(0.4614, abs=1e-3)  # IEC 61966-2-1
+
+
+def test_missing_inputs_are_named(tmp_path, renderer):
+    with pytest.raises(MissingAssetError, match=str(tmp_path)):
+        find_hdris([tmp_path])
+    with pytest.raises(MissingAssetError, match="no such environment map"):
+        renderer.render(scene(tmp_path / "none.exr", K0, 60, 50))
+    skewed = K0.copy()
+    skewed[0, 1] = 5.0
+    with pytest.raises(ConfigError, match="skew"):
+        renderer.render(scene(tmp_path / "none.exr", skewed, 60, 50))
+
+
+def test_share_of_a_study():
+    assert [share(26, ratio) for ratio in (1.0, 0.5, 0.001)] == [26, 13, 1]

@@ -1,0 +1,217 @@
+import csv
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from handgap.core.config.train import Amplitude, Network, Train
+from handgap.core.conventions import MIDDLE_MCP, Side
+from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
+from handgap.core.geometry import procrustes_align, random_rotation
+from handgap.core.seeds import rng
+from handgap.core.store import Store, write_store
+from handgap.data.batches import Mixture, Source
+from handgap.data.samples import Samples
+from handgap.networks.base import Prediction
+from handgap.networks.build import build
+from handgap.train import predict_step, step
+from handgap.train.loop import STATE_FILE, TrainingRun, learning_rate_factor
+from handgap.train.model_file import load_model
+from handgap.train.predict import mean_hand, predict, predict_mean_hand
+from toys import toy_columns, toy_hand, toy_store
+from typer.testing import CliRunner
+
+TINY = Network(architecture="simplehand", backbone="test_efficientnet", pretrained=False)
+SETTINGS = Train(image_size=64, batch=4, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    hand = toy_hand(folder / "hand.npz")
+    toy_store(folder / "a.h5", hand, range(10))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hand(folder):
+    return toy_hand(folder / "hand.npz")
+
+
+def new_run(folder, hand, state, settings=SETTINGS, fingerprint="same"):
+    torch.manual_seed(0)
+    network = build(TINY, hand, None, settings.image_size)
+    mixture = Mixture([Source(Samples([folder / "a.h5"]), True, 1.0)], settings, 3)
+    return TrainingRun(network, mixture, settings, Amplitude(), state, fingerprint)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder, hand):
+    run = new_run(folder, hand, folder / "whole")
+    curves = run.fit()
+    return run.network.weights(), curves
+
+
+def same_weights(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_stopped_anywhere_and_resumed_gives_the_same_weights(folder, hand, uninterrupted, tmp_path, stop_after):
+    run = new_run(folder, hand, tmp_path)
+    plain_step, steps = run._step, []
+
+    def step_then_terminate(model, batch):
+        plain_step(model, batch)
+        steps.append(1)
+        if len(steps) == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run._step = step_then_terminate
+    with pytest.raises(SystemExit) as stopped:
+        run.fit()
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert len(steps) == stop_after
+    assert os.listdir(tmp_path) == [STATE_FILE]
+    resumed = new_run(folder, hand, tmp_path)
+    curves = resumed.fit()
+    assert same_weights(resumed.network.weights(), uninterrupted[0])
+    assert curves == uninterrupted[1]
+
+
+def test_killed_without_notice_goes_on_from_the_last_epoch(folder, hand, uninterrupted, tmp_path):
+    run = new_run(folder, hand, tmp_path)
+    plain_step, steps = run._step, []
+
+    def step_then_die(model, batch):
+        steps.append(1)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        plain_step(model, batch)
+
+    run._step = step_then_die
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    resumed = new_run(folder, hand, tmp_path)
+    resumed.fit()
+    assert same_weights(resumed.network.weights(), uninterrupted[0])
+
+
+def test_state_of_another_run_is_not_used(folder, hand, uninterrupted, tmp_path):
+    one_epoch = SETTINGS.model_copy(update={"epochs": 1})
+    new_run(folder, hand, tmp_path, one_epoch, fingerprint="other").fit()
+    run = new_run(folder, hand, tmp_path)
+    run.fit()
+    assert same_weights(run.network.weights(), uninterrupted[0])
+
+
+def test_schedule_rises_and_falls():
+    factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[-1] < 0.001
+
+
+def test_amplitude_changes_synthetic_images_only(folder, hand, tmp_path):
+    run = new_run(folder, hand, tmp_path)
+    images, synthetic = torch.rand(4, 3, 64, 64), torch.tensor([True, False, True, False])
+    changed = run._with_amplitude(images, synthetic, 0)
+    assert torch.equal(changed[~synthetic], images[~synthetic])
+    assert (changed[synthetic] - images[synthetic]).abs().mean() > 0.01
+
+
+class Oracle(torch.nn.Module):
+    """Knows the truth in the frame of the crop."""
+
+    def __init__(self, samples, size, expansion):
+        super().__init__()
+        from handgap.data.augment import training_sample
+
+        rows = np.flatnonzero(samples.valid)
+        self.truth = [training_sample(samples[row], size, expansion) for row in rows]
+        self.given = 0
+
+    def forward(self, images, K):
+        part = self.truth[self.given : self.given + len(images)]
+        self.given += len(images)
+        stacked = {
+            name: torch.from_numpy(np.stack([item[name] for item in part])) for name in ("joints", "vertices", "uv")
+        }
+        return Prediction(**stacked)
+
+
+def test_oracle_predictions_come_back_without_error(hand, tmp_path):
+    columns = toy_columns(hand, range(40))
+    columns["side"][::3] = Side.LEFT
+    columns["valid"][5] = False
+    write_store(tmp_path / "s.h5", columns, study="t", seed=0, code="-", config="-")
+    samples = Samples([tmp_path / "s.h5"])
+    rows, joints = [], []
+    for part, values in predict(Oracle(samples, 64, 1.25), samples, 64, 1.25):
+        rows += part.tolist()
+        joints.append(values["joints"])
+    assert rows == [k for k in range(40) if k != 5]
+    np.testing.assert_allclose(np.concatenate(joints), columns["joints"][rows], atol=1e-6)
+
+
+def test_mean_hand_of_one_hand_turned_about_is_that_hand():
+    generator = rng(0, "tests/mean_hand")
+    points = generator.normal(size=(799, 3)) * 0.05
+    moved = np.stack([points @ random_rotation(generator).T + generator.normal(size=3) for _ in range(12)])
+    mean = mean_hand(moved[:, :21], moved[:, 21:])
+    np.testing.assert_allclose(procrustes_align(points[None], mean[None])[0], points, atol=1e-8)
+    np.testing.assert_allclose(mean[MIDDLE_MCP], 0, atol=1e-12)
+    assert np.linalg.norm(mean - mean.mean(0)) == pytest.approx(np.linalg.norm(points - points.mean(0)))
+
+
+def test_mean_hand_prediction_stands_at_the_true_root(folder):
+    samples = Samples([folder / "a.h5"])
+    columns = predict_mean_hand(samples, samples)
+    np.testing.assert_allclose(columns["joints"][:, MIDDLE_MCP], samples.labels("joints")[:, MIDDLE_MCP], atol=1e-6)
+
+
+def test_commands_from_shards_to_predictions(folder, tmp_path):
+    runner = CliRunner()
+    paths = {name: tmp_path / name for name in ("model.pt", "curves.csv", "pred.h5", "mean.h5")}
+    source = f'{{"synthetic": true, "weight": 1.0, "shards": ["{folder / "a.h5"}"]}}'
+    common = ["--study", "test", "--seed", "0", "--code", "abc"]
+    settings = SETTINGS.model_copy(update={"epochs": 2})
+    arguments = ["--source", source, "--network", TINY.model_dump_json(), "--annotation-hand", folder / "hand.npz"]
+    arguments += ["--settings", settings.model_dump_json(), "--amplitude", "{}", "--state", tmp_path / "state"]
+    arguments += ["--out", paths["model.pt"], "--curves", paths["curves.csv"], "--run-seed", "1", *common]
+    runner.invoke(step.app, list(map(str, arguments)), catch_exceptions=False)
+    assert not (tmp_path / "state").exists()
+    with open(paths["curves.csv"]) as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"learning_rate", "loss", "uv", "joints", "vertices"} < set(rows[0])
+
+    arguments = [folder / "a.h5", "--model", paths["model.pt"], "--annotation-hand", folder / "hand.npz"]
+    runner.invoke(
+        predict_step.app, list(map(str, [*arguments, "--out", paths["pred.h5"], *common])), catch_exceptions=False
+    )
+    arguments = [folder / "a.h5", "--mean-of", folder / "a.h5", "--out", paths["mean.h5"], *common]
+    runner.invoke(predict_step.app, list(map(str, arguments)), catch_exceptions=False)
+    for path in (paths["pred.h5"], paths["mean.h5"]):
+        with Store(path) as store:
+            assert store.column("joints").shape == (10, 21, 3)
+            assert store.attrs["frame"] == "camera, true root added"
+            assert np.isfinite(store.column("vertices")).all()
+    with pytest.raises(ConfigError, match="no predictor"):
+        runner.invoke(
+            predict_step.app, [str(folder / "a.h5"), "--out", str(tmp_path / "x"), *common], catch_exceptions=False
+        )
+
+
+def test_broken_models_are_named(hand, tmp_path):
+    with pytest.raises(MissingAssetError):
+        load_model(tmp_path / "none.pt", hand)
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(CorruptFileError, match=r"cut\.pt"):
+        load_model(tmp_path / "cut.pt", hand)
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    with pytest.raises(CorruptFileError, match="format"):
+        load_model(tmp_path / "other.pt", hand)

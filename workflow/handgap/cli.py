@@ -1,0 +1,154 @@
+"""`handgap`: the verbs for people. Everything heavy is imported by the verb that needs it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from handgap.core.errors import HandgapError, run_step
+
+ROOT = Path(__file__).resolve().parents[2]
+
+app = typer.Typer(
+    help="The synthetic-to-real gap of 3D hand pose: look at files, assets and reasons.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+StoreArgument = Annotated[Path, typer.Argument(help="a store (.h5)")]
+
+
+@app.command()
+def doctor(
+    table: Annotated[Path, typer.Option(help="table of assets")] = ROOT / "config/assets.csv",
+    root: Annotated[Path, typer.Option(help="folder of fetched assets")] = ROOT / "results/assets",
+) -> None:
+    """Say which assets are present or missing, how to get them, and what works without them."""
+    from rich.console import Console
+
+    from handgap.assets.doctor import doctor_table
+    from handgap.assets.table import read_table
+
+    Console().print(doctor_table(read_table(table), root))
+
+
+@app.command()
+def inspect(
+    file: StoreArgument,
+    verify: Annotated[bool, typer.Option("--verify", help="read everything and compare with the digest")] = False,
+) -> None:
+    """Show a store's columns, attributes and parents."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from handgap.core.store import Store
+
+    console = Console()
+    with Store(file) as store:
+        valid = store.column("valid") if "valid" in store else None
+        note = "" if valid is None or valid.all() else f", {int((~valid).sum())} not valid"
+        columns = Table("column", "shape", "type", title=f"{file}: {len(store)} samples{note}", title_justify="left")
+        for name in store.names:
+            values = store.column(name)
+            kind = "text or encoded file" if values.dtype == object else str(values.dtype)
+            columns.add_row(name, " x ".join(map(str, values.shape)), kind)
+        console.print(columns)
+        attributes = Table("attribute", "value", title_justify="left")
+        for key, value in store.attrs.items():
+            shown = json.loads(str(value)) if key == "parents" else [value]
+            attributes.add_row(key, "\n".join(map(str, shown)) or "none")
+        console.print(attributes)
+        if valid is not None and not valid.all() and "flag" in store:
+            for sample, flag in zip(store.column("id")[~valid], store.column("flag")[~valid], strict=True):
+                console.print(f"sample {sample}: {flag}")
+        if verify:
+            store.verify()
+            console.print("content matches its digest", style="green")
+
+
+@app.command()
+def view(
+    file: StoreArgument,
+    out: Annotated[Path | None, typer.Option(help="contact sheet to write; FILE.png if not given")] = None,
+    overlay: Annotated[Literal["joints", "mask", "none"], typer.Option(help="labels drawn in")] = "joints",
+    rows: Annotated[int, typer.Option(min=1, help="samples shown at most")] = 48,
+) -> None:
+    """Draw a contact sheet of a store's images with their labels."""
+    from handgap.report.gallery import sample_tiles
+    from handgap.report.sheets import contact_sheet, save_sheet
+
+    tiles = sample_tiles([file], overlay, shown=rows)
+    target = out or Path(file.with_suffix(".png").name)
+    save_sheet(target, contact_sheet(tiles, file.name, f"{len(tiles)} samples, labels: {overlay}"))
+    typer.echo(target)
+
+
+@app.command()
+def evaluate(
+    pred: Annotated[Path, typer.Option(help="predictions (.h5)")],
+    truth: Annotated[list[Path], typer.Option(help="shards with the true joints and vertices; repeat it")],
+    protocol: Annotated[Literal["freihand"], typer.Option(help="whose evaluation is followed")] = "freihand",
+    bootstrap: Annotated[int, typer.Option(min=1, help="resamples for the 95 % intervals")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="of the resamples")] = 0,
+) -> None:
+    """Judge predictions by a published protocol."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from handgap.evaluate.inputs import read_pairs
+    from handgap.evaluate.protocols import PROTOCOLS
+    from handgap.evaluate.protocols import evaluate as run_protocol
+    from handgap.evaluate.statistics import bootstrap_interval
+
+    pairs = read_pairs(pred, truth)
+    rules = PROTOCOLS[protocol]
+    scores = run_protocol(rules, pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)
+    caption = f"{rules.describe()}; crop: {pairs.crop}"
+    left_out = f", {pairs.excluded} not valid and left out" if pairs.excluded else ""
+    table = Table(title=f"{pred}: {len(pairs.ids)} samples{left_out}", caption=caption)
+    table.add_column("metric")
+    for head in ("value", "95 % interval", "unit"):
+        table.add_column(head, justify="right")
+    for name, score in scores.items():
+        low, high = bootstrap_interval(score.values, bootstrap, seed)
+        table.add_row(name, f"{score.values.mean():.4f}", f"{low:.4f} to {high:.4f}", score.unit)
+    Console().print(table)
+
+
+@app.command()
+def why(
+    target: Annotated[str, typer.Argument(help="a file or target of the workflow")],
+    configfile: Annotated[list[Path] | None, typer.Option(help="study, as for snakemake; repeat it")] = None,
+) -> None:
+    """Say why a file would be made again, in plain words."""
+    from rich.console import Console
+
+    from handgap.report.why import dry_run
+
+    if not (Path.cwd() / "Snakefile").is_file():
+        raise HandgapError(Path.cwd(), "no Snakefile here", "run it in the folder of the workflow")
+    console = Console(highlight=False, soft_wrap=True)
+    jobs = dry_run(target, Path.cwd(), configfile or [])
+    if not jobs:
+        console.print(f"{target} is up to date: nothing to do.")
+        return
+    causes = [job for job in jobs if job.root]
+    console.print(f"{target} needs {len(jobs)} job{'s' if len(jobs) > 1 else ''}. It starts with:")
+    for job in causes:
+        console.print(f"- {job.output}  ({job.rule})")
+        for reason in job.reasons:
+            console.print(f"    {reason}")
+    followers = sorted({job.rule for job in jobs if not job.root})
+    if followers:
+        console.print(f"{len(jobs) - len(causes)} more follow from these: {', '.join(followers)}")
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    run_step(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Drawing labels on images: skeletons, masks, silhouettes."""
+
+import cv2
+import numpy as np
+
+from handgap.core.conventions import FINGERS, JOINT_PARENTS, MaskLabel
+
+# thumb, index, middle, ring, pinky; the same colours in every picture
+FINGER_COLOURS = dict(
+    zip(FINGERS, ((230, 57, 70), (244, 162, 33), (67, 170, 75), (38, 132, 214), (157, 78, 221)), strict=True)
+)
+MASK_COLOURS = {
+    MaskLabel.HAND: (67, 190, 95),
+    MaskLabel.ARM: (38, 132, 214),
+    MaskLabel.OBJECT: (244, 140, 20),
+    MaskLabel.SECOND_HAND: (200, 60, 200),
+}
+OUTLINE = (20, 20, 20)
+SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Pixel coordinates (centres at integer + 0.5) as OpenCV's fixed-point ones (centres at integers)."""
+    return np.rint((points - 0.5) * (1 << SHIFT)).astype(np.int32)
+
+
+def draw_skeleton(rgb: np.ndarray, joints: np.ndarray, thickness: int = 2) -> np.ndarray:
+    """A copy of the image with 21 joints in the fingers' colours.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        joints: (21, 2) px, simple order.
+        thickness: px.
+    """
+    canvas = np.ascontiguousarray(rgb).copy()
+    points = _fixed(joints)
+    for width, outline in ((thickness + 2, True), (thickness, False)):
+        for joint in range(1, len(points)):
+            colour = OUTLINE if outline else FINGER_COLOURS[FINGERS[(joint - 1) // 4]]
+            start, end = map(int, points[JOINT_PARENTS[joint]]), map(int, points[joint])
+            cv2.line(canvas, tuple(start), tuple(end), colour, width, cv2.LINE_AA, SHIFT)
+    for joint, point in enumerate(points):
+        colour = (255, 255, 255) if joint == 0 else FINGER_COLOURS[FINGERS[(joint - 1) // 4]]
+        cv2.circle(canvas, tuple(map(int, point)), (thickness + 1) << SHIFT, OUTLINE, -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(canvas, tuple(map(int, point)), thickness << SHIFT, colour, -1, cv2.LINE_AA, SHIFT)
+    return canvas
+
+
+def draw_mask(rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.35) -> np.ndarray:
+    """A copy of the image with each class tinted and outlined.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        labels: (H, W) `MaskLabel`.
+        opacity: of the tint.
+    """
+    canvas = np.ascontiguousarray(rgb).copy()
+    for label, colour in MASK_COLOURS.items():
+        draw_region(canvas, labels == label, colour, opacity)
+    return canvas
+
+
+def draw_region(canvas: np.ndarray, region: np.ndarray, colour: tuple[int, int, int], opacity: float) -> None:
+    """Tint and outline a region (H, W) bool in place."""
+    tinted = canvas[region] * (1.0 - opacity) + np.array(colour) * opacity
+    canvas[region] = np.rint(tinted).astype(np.uint8)
+    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, colour, 1)
+
+
+def silhouette(points: np.ndarray, faces: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Region (H, W) bool that a projected mesh covers.
+
+    Args:
+        points: (V, 2) px.
+        faces: (F, 3).
+        height, width: px.
+    """
+    canvas = np.zeros((height, width), np.uint8)
+    for triangle in _fixed(points)[faces]:
+        cv2.fillConvexPoly(canvas, triangle, 1, shift=SHIFT)
+    return canvas.astype(bool)

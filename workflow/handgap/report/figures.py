@@ -1,0 +1,106 @@
+"""Figures as PNG and SVG; the same numbers give the same bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from handgap.core.errors import CorruptFileError
+from handgap.core.files import written_whole
+
+SETTINGS = {
+    "svg.hashsalt": "handgap",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+GROUPS = {
+    "real": ("proxy-real", "#1d2330", "-"),
+    "synthetic": ("synthetic", "#d1495b", "-"),
+    "composed": ("synthetic + arm and object", "#edae49", "-"),
+    "augmented": ("… + amplitude augmentation", "#00798c", "--"),
+}
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Write a figure in the format of each name, without date or program version."""
+    for path in paths:
+        kind = path.suffix[1:]
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        with matplotlib.rc_context(SETTINGS), written_whole(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
+
+
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, np.ndarray]:
+    """Empty figure (inches) and its row of axes, in the house's style."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def spectrum_figure(spectra: pd.DataFrame, title: str) -> Figure:
+    """Mean and variance over images of log amplitude against radial frequency, with 95 % bands.
+
+    Args:
+        spectra: columns group, statistic, frequency, value, ci_low, ci_high, n (`compose.spectrum.compare`).
+        title: caption's first sentence.
+
+    Raises:
+        CorruptFileError: a column is missing.
+    """
+    if absent := {"group", "statistic", "frequency", "value", "ci_low", "ci_high", "n"} - set(spectra.columns):
+        raise CorruptFileError("spectra", f"columns missing: {', '.join(sorted(absent))}", "measure the spectra again")
+    figure, axes = new_figure(10, 4.2, 2)
+    labels = {"mean": "mean of log amplitude", "variance": "variance of log amplitude over images"}
+    for axis, (statistic, label) in zip(axes, labels.items(), strict=True):
+        for group, rows in spectra[spectra.statistic == statistic].groupby("group", sort=False):
+            name, colour, line = GROUPS.get(group, (group, None, "-"))
+            axis.plot(rows.frequency, rows.value, line, color=colour, lw=1.8, label=f"{name} (n = {rows.n.iloc[0]})")
+            axis.fill_between(rows.frequency, rows.ci_low, rows.ci_high, color=colour, alpha=0.18, lw=0)
+        axis.set(xlabel="radial frequency (cycles per pixel)", ylabel=label, xlim=(0, 0.5))
+    axes[0].legend()
+    figure.suptitle(title)
+    return figure
+
+
+def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
+    """Training loss per epoch of several runs, on a log scale.
+
+    Args:
+        curves: run -> frame whose first column is the epoch and that has a column "loss".
+
+    Raises:
+        CorruptFileError: a run has no column "loss".
+    """
+    figure, (axis,) = new_figure(7, 4.2)
+    for run, frame in curves.items():
+        if "loss" not in frame:
+            raise CorruptFileError(run, f"no column 'loss' (it has {', '.join(frame.columns)})", "train the run again")
+        axis.plot(frame.iloc[:, 0], frame["loss"], marker="o", ms=3, label=run)
+    axis.set(xlabel=next(iter(curves.values())).columns[0], ylabel="training loss", yscale="log")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def residual_figure(residuals_mm: np.ndarray, groups: Sequence[str]) -> Figure:
+    """Histogram of fit residuals.
+
+    Args:
+        residuals_mm: (N,) mean vertex residual of each fit.
+        groups: (N,) split of each fit.
+    """
+    figure, (axis,) = new_figure(7, 4.2)
+    bins = np.linspace(0.0, max(float(residuals_mm.max()) * 1.05, 1e-3), 30)
+    names = sorted(set(groups))
+    chosen = [residuals_mm[np.array(groups) == name] for name in names]
+    labels = [f"{name}: median {np.median(values):.2f} mm" for name, values in zip(names, chosen, strict=True)]
+    axis.hist(chosen, bins, stacked=True, label=labels)
+    axis.set(xlabel="mean vertex residual (mm)", ylabel="fits")
+    axis.legend()
+    return figure

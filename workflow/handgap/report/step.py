@@ -1,0 +1,133 @@
+"""`python -m handgap.report.step`: tables, figures and contact sheets."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import typer
+
+from handgap.core.config.experiment import Experiment
+from handgap.core.errors import run_step
+from handgap.core.files import written_whole
+from handgap.core.store import ShardedStore
+from handgap.report import figures
+from handgap.report.gallery import Overlay, fit_tiles, prediction_tiles, sample_tiles
+from handgap.report.sheets import contact_sheet, save_sheet
+from handgap.report.table_formats import to_csv, to_html, to_tex
+from handgap.report.tables import build_table, read_metrics
+
+SHAPES_SHOWN = 7  # the mean and both ends of three components
+POSES_SHOWN = 6
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+OutOption = Annotated[Path, typer.Option(help="picture (.png)")]
+TitleOption = Annotated[str, typer.Option(help="first line of the sheet")]
+
+
+@app.command()
+def table(
+    metrics: Annotated[list[Path], typer.Argument(help="tidy metrics of all runs of the table")],
+    name: Annotated[str, typer.Option(help="of the experiment, e.g. table_main")],
+    experiment: Annotated[str, typer.Option(help="JSON of the experiment")],
+    study: Annotated[str, typer.Option(help="name of the study")],
+    asset_set: Annotated[Literal["open", "paper"], typer.Option(help="open tables say they are not comparable")],
+    csv: Annotated[Path, typer.Option()],
+    tex: Annotated[Path, typer.Option()],
+    html: Annotated[Path, typer.Option()],
+) -> None:
+    """Write a table in three formats."""
+    built = build_table(name, Experiment.model_validate_json(experiment), read_metrics(metrics), study, asset_set)
+    for path, write in ((csv, to_csv), (tex, to_tex), (html, to_html)):
+        with written_whole(path) as temporary:
+            temporary.write_text(write(built), encoding="utf-8")
+
+
+@app.command()
+def spectrum(
+    spectra: Annotated[Path, typer.Argument(help="amplitude spectra (.csv)")],
+    experiment: Annotated[str, typer.Option(help="JSON of the experiment")],
+    png: Annotated[Path, typer.Option()],
+    svg: Annotated[Path, typer.Option()],
+) -> None:
+    """Draw the amplitude spectra."""
+    title = Experiment.model_validate_json(experiment).title
+    figures.save(figures.spectrum_figure(pd.read_csv(spectra), title), png, svg)
+
+
+@app.command()
+def curves(
+    files: Annotated[list[Path], typer.Argument(help="curves.csv of each run, in a folder of the run's name")],
+    png: Annotated[Path, typer.Option()],
+    svg: Annotated[Path, typer.Option()],
+) -> None:
+    """Draw training curves."""
+    figures.save(figures.curves_figure({path.parent.name: pd.read_csv(path) for path in files}), png, svg)
+
+
+@app.command()
+def sheet(
+    stores: Annotated[list[Path], typer.Argument(help="shards with images")],
+    title: TitleOption,
+    out: OutOption,
+    overlay: Annotated[Overlay, typer.Option(help="labels drawn in")] = "joints",
+    labels: Annotated[list[Path] | None, typer.Option(help="shards the labels come from, if others")] = None,
+) -> None:
+    """A contact sheet of samples."""
+    tiles = sample_tiles(stores, overlay, labels or ())
+    drawn = {"joints": "joints of the labels", "mask": "green: hand, blue: arm, orange: object", "none": "images"}
+    save_sheet(out, contact_sheet(tiles, title, f"{len(tiles)} samples, {drawn[overlay]}"))
+
+
+@app.command()
+def fit(
+    stores: Annotated[list[Path], typer.Argument(help="shards of the fit stage")],
+    images: Annotated[list[Path], typer.Option(help="shards of the real side; repeat it")],
+    render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
+    annotation_hand: Annotated[Path, typer.Option(help="annotation hand (.npz)")],
+    title: TitleOption,
+    out: OutOption,
+    histogram: Annotated[Path, typer.Option(help="histogram of the residuals (.png)")],
+) -> None:
+    """A contact sheet of fits, and their residuals."""
+    with np.load(annotation_hand, allow_pickle=False) as file:
+        faces = file["faces"]
+    tiles = fit_tiles(stores, images, render_hand, faces)
+    save_sheet(
+        out, contact_sheet(tiles, title, "blue: annotated hand, orange: render hand fitted to it; mean residual")
+    )
+    with ShardedStore(stores) as store:
+        valid = store.column("valid")
+        splits = np.concatenate([[shard.path.parent.name] * len(shard) for shard in store.shards])
+        figures.save(figures.residual_figure(store.column("residual_mm")[valid], splits[valid]), histogram)
+
+
+@app.command()
+def predictions(
+    pred: Annotated[Path, typer.Argument(help="predictions (.h5)")],
+    truth: Annotated[list[Path], typer.Option(help="shards they were made for; repeat it")],
+    title: TitleOption,
+    out: OutOption,
+) -> None:
+    """A contact sheet of test images with true and predicted joints side by side."""
+    tiles = prediction_tiles(pred, truth)
+    subtitle = f"{len(tiles) // 2} of the test images: true joints, then predicted ones at the true root"
+    save_sheet(out, contact_sheet(tiles, title, subtitle))
+
+
+@app.command()
+def hands(
+    render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
+    seed: Annotated[int, typer.Option(help="the study's seed: draws the poses")],
+    title: TitleOption,
+    out: OutOption,
+) -> None:
+    """A contact sheet of the hand model: poses by shapes."""
+    from handgap.report.hands_sheet import hand_tiles
+
+    tiles = hand_tiles(render_hand, POSES_SHOWN, SHAPES_SHOWN, seed)
+    save_sheet(out, contact_sheet(tiles, title, "poses of the prior by shape components", columns=SHAPES_SHOWN))
+
+
+if __name__ == "__main__":
+    run_step(app)

@@ -1,0 +1,208 @@
+"""One table of a paper: our numbers, the published ones beside them, and what may be compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from handgap.core.config.experiment import Experiment, Row
+from handgap.core.errors import CorruptFileError, MissingAssetError
+
+MEAN_HAND = "mean_hand"
+METRIC_NAMES = {
+    "pa_mpjpe": "PA-MPJPE",
+    "pa_mpvpe": "PA-MPVPE",
+    "mpjpe": "MPJPE (root-relative)",
+    "pa_auc_joints": "AUC joints",
+    "pa_auc_vertices": "AUC vertices",
+    "pa_f5": "F@5 mm",
+    "pa_f15": "F@15 mm",
+}
+LENGTHS = ("pa_mpjpe", "pa_mpvpe", "mpjpe")
+PER_MM = {"mm": 1.0, "cm": 0.1}
+NOT_COMPARABLE = (
+    "Open study, proxy-real images: not comparable in absolute value with the published numbers, which stand in "
+    "columns headed with the paper's data. Compare the ratios."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is printed, and as it is kept.
+
+    Attributes:
+        value: unrounded; None prints a dash.
+        interval: 95 % interval, unrounded.
+        style: "length" (in the table's unit), "share", "difference" or "percent".
+    """
+
+    value: float | None
+    style: str
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column: the group it stands under, its own text, and its name in the CSV."""
+
+    group: str
+    heading: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table, not yet in any format.
+
+    Attributes:
+        name: of the experiment.
+        title: first sentence of the caption.
+        notes: the caption's other sentences.
+        columns: heads, without the label's.
+        labels: one per row.
+        cells: one list per row, in the order of `columns`.
+        unit: of the lengths.
+    """
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    labels: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    unit: str
+
+
+def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:
+    """Tidy metrics of several runs, one frame.
+
+    Raises:
+        MissingAssetError: a file is absent.
+        CorruptFileError: a file is empty or has other columns.
+    """
+    frames = []
+    for path in paths:
+        if not path.is_file():
+            raise MissingAssetError(path, "no such metrics file", f"make it: snakemake {path}")
+        try:
+            frame = pd.read_csv(path)
+        except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+            raise CorruptFileError(path, f"no table in it ({error})", "delete it and run snakemake again") from error
+        if absent := {"run", "metric", "value", "unit", "n", "protocol"} - set(frame.columns):
+            raise CorruptFileError(path, f"columns missing: {', '.join(sorted(absent))}", "evaluate the run again")
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+class _Runs:
+    """Our numbers, by run and metric, in the experiment's unit."""
+
+    def __init__(self, experiment: Experiment, metrics: pd.DataFrame):
+        self._seeds = experiment.seeds
+        self._scale = PER_MM[experiment.unit]
+        dataset, split = experiment.test.split("/")
+        chosen = metrics[(metrics.dataset == dataset) & (metrics.split == split)]
+        self._rows = {(row.run, row.metric): row for row in chosen.itertuples()}
+        self._test = experiment.test
+
+    def one(self, run: str, metric: str) -> object:
+        if (run, metric) not in self._rows:
+            raise CorruptFileError(
+                f"run {run}", f"no {metric} on {self._test} among the metrics given", "evaluate it, then make the table"
+            )
+        return self._rows[run, metric]
+
+    def cell(self, runs: Sequence[str], metric: str) -> Cell:
+        rows = [self.one(run, metric) for run in runs]
+        length = metric in LENGTHS
+        scale = (self._scale if length else 1.0) / len(rows)
+        interval = tuple(scale * sum(getattr(row, end) for row in rows) for end in ("ci_low", "ci_high"))
+        drawn = None if pd.isna(interval[0]) else interval
+        return Cell(scale * sum(row.value for row in rows), "length" if length else "share", drawn)
+
+    def names(self, row: Row) -> list[str]:
+        return [f"{row.network}-{row.recipe}-s{seed}" for seed in self._seeds]
+
+
+def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study: str, asset_set: str) -> Table:
+    """Fill in a table; several training seeds are averaged, their intervals too.
+
+    Args:
+        name: of the experiment.
+        experiment: rows, columns and published numbers.
+        metrics: tidy metrics (`read_metrics`) of all runs of the experiment and of the mean hand.
+        study: name of the study, for the heading.
+        asset_set: "open" or "paper"; an open study's caption says that it is not comparable.
+
+    Raises:
+        CorruptFileError: a run or metric of the experiment is not among the metrics.
+    """
+    runs = _Runs(experiment, metrics)
+    ours = f"{study}: {experiment.test}" + (" (proxy-real)" if asset_set == "open" else "")
+    published = _published_columns(experiment)
+    columns = [Column(ours, _heading(metric, experiment.unit), metric) for metric in experiment.metrics]
+    columns += [
+        Column(f"published: {data}", _heading(metric, experiment.unit), f"published {data} {metric}")
+        for data, metric in published
+    ]
+    deltas = [metric for data, metric in published if data == experiment.counterpart and metric in experiment.metrics]
+    columns += [
+        Column("ours − published", _heading(metric, experiment.unit), f"difference {metric}") for metric in deltas
+    ]
+    ratio_data = [data for data, metric in published if metric == experiment.metrics[0]]
+    if experiment.ratio:
+        columns += [Column(experiment.ratio.heading, data, f"ratio {data}") for data in ("ours", *ratio_data)]
+    cells = []
+    for row in experiment.rows:
+        line = [runs.cell(runs.names(row), metric) for metric in experiment.metrics]
+        line += [Cell(row.published.get(data, {}).get(metric), _style(metric)) for data, metric in published]
+        for metric in deltas:
+            ours_now, paper = runs.cell(runs.names(row), metric), row.published.get(experiment.counterpart, {})
+            line.append(Cell(ours_now.value - paper[metric] if metric in paper else None, "difference"))
+        if experiment.ratio:
+            line += _ratios(experiment, runs, row, ratio_data)
+        cells.append(tuple(line))
+    mean = [runs.cell([MEAN_HAND], metric) for metric in experiment.metrics]
+    cells.append((*mean, *(Cell(None, "share") for _ in columns[len(mean) :])))
+    first = runs.one(runs.names(experiment.rows[0])[0], experiment.metrics[0])
+    notes = (
+        *([NOT_COMPARABLE] if asset_set == "open" else []),
+        f"{experiment.source}.",
+        f"Brackets: 95 % bootstrap interval over {first.n} test images; training seeds: "
+        f"{', '.join(map(str, experiment.seeds))}. Protocol: {first.protocol}.",
+        "The mean hand is the average training hand, the same for every image: what a network must beat.",
+    )
+    labels = (*(row.label for row in experiment.rows), "mean hand (sees no image)")
+    return Table(name, experiment.title, notes, tuple(columns), labels, tuple(cells), experiment.unit)
+
+
+def _heading(metric: str, unit: str) -> str:
+    return f"{METRIC_NAMES[metric]} ({unit})" if metric in LENGTHS else METRIC_NAMES[metric]
+
+
+def _style(metric: str) -> str:
+    return "length" if metric in LENGTHS else "share"
+
+
+def _published_columns(experiment: Experiment) -> list[tuple[str, str]]:
+    """(data, metric) of all published numbers: the counterpart's first, metrics in the table's order."""
+    found = {(data, metric) for row in experiment.rows for data, values in row.published.items() for metric in values}
+    order = {metric: k for k, metric in enumerate(METRIC_NAMES)}
+    return sorted(found, key=lambda item: (item[0] != experiment.counterpart, item[0], order[item[1]]))
+
+
+def _ratios(experiment: Experiment, runs: _Runs, row: Row, published: Sequence[str]) -> list[Cell]:
+    """Error of the reference recipe / error of the row, ours and the paper's."""
+    metric = experiment.metrics[0]
+    base = next(r for r in experiment.rows if (r.network, r.recipe) == (row.network, experiment.ratio.recipe))
+    if base is row:
+        return [Cell(None, "percent") for _ in range(1 + len(published))]
+    ours = runs.cell(runs.names(base), metric).value / runs.cell(runs.names(row), metric).value
+    paper = [
+        base.published[data][metric] / row.published[data][metric]
+        if metric in base.published.get(data, {}) and metric in row.published.get(data, {})
+        else None
+        for data in published
+    ]
+    return [Cell(ours, "percent"), *(Cell(value, "percent") for value in paper)]
