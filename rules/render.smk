@@ -26,17 +26,17 @@ rule render_real:
         dataset=lambda wildcards: settings(STUDY.datasets[wildcards.dataset]),
         hdris=hdri_options,
         first=first_id,
-        count=id_count,
+        size=id_count,
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Rendering proxy-real {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
         "python -m handgap.render.step proxy --dataset {wildcards.dataset} --split {wildcards.split} "
-        "--first {params.first} --count {params.count} --dataset-settings {params.dataset:q} "
+        "--first {params.first} --count {params.size} --dataset-settings {params.dataset:q} "
         "--render-hand {input.nimble} --annotation-hand {input.mano} --skins {input.skins} {params.hdris} "
         "--state results/.state/{params.study}/real/{wildcards.dataset}/{wildcards.split}/{wildcards.shard} "
-        "--out {output} --study {params.study} --seed {params.seed} --code {params.code} "
+        "--out {output} --threads {threads} --study {params.study} --seed {params.seed} --code {params.code} "
         "--settings {params.settings:q} >{log} 2>&1"
 
 
@@ -69,7 +69,7 @@ rule render_synthetic:
         "Rendering synthetic {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
         "python -m handgap.render.step synthetic {input.fit} --render-hand {input.nimble} --skins {input.skins} "
-        "{params.hdris} "
+        "{params.hdris} --dataset {wildcards.dataset} --split {wildcards.split} "
         "--state results/.state/{params.study}/synthetic/{wildcards.dataset}/{wildcards.split}/{wildcards.shard} "
-        "--out {output} --study {params.study} --seed {params.seed} --code {params.code} "
+        "--out {output} --threads {threads} --study {params.study} --seed {params.seed} --code {params.code} "
         "--settings {params.settings:q} >{log} 2>&1"

@@ -86,7 +86,7 @@ def toy_columns(hand: AnnotationHand, ids: range, size: int = 160, spread: float
     shapes = np.zeros((len(ids), 10), np.float32)
     for row, sample in enumerate(ids):
         generator = rng(0, "tests/toy_pose", sample)
-        poses[row, :3] = [np.pi, 0, 0] + generator.uniform(-spread, spread, 3)
+        poses[row, :3] = np.array([np.pi, 0, 0]) + generator.uniform(-spread, spread, 3)
         poses[row, 3:] = hand.pose_from_components(torch.from_numpy(generator.normal(0, 0.8, (1, 30))).float())[0]
         roots[row] = [*generator.uniform(-0.03, 0.03, 2), generator.uniform(0.6, 0.8)]
     posed = hand(*map(torch.from_numpy, (poses, shapes, roots)))

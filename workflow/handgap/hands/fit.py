@@ -1,8 +1,8 @@
 """Render-hand parameters from annotation-hand meshes, a whole batch at once.
 
 A rigid start from the palm (Kabsch), then Levenberg-Marquardt (Marquardt 1963) on pose, shape and translation with
-forward-mode Jacobians and one damping per sample. The cost, in mm^2, is the mean squared vertex distance plus L2 on pose
-and shape in units of their standard deviations.
+forward-mode Jacobians and one damping per sample. The cost, in mm^2, is the mean squared vertex distance plus L2 on
+pose and shape in units of their standard deviations.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,14 @@ _DAMPING = (1e-2, 0.25, 6.0)  # at the start, after a good step, after a bad one
 
 @dataclass
 class FitResult:
-    """Parameters of the render hand, and what is left: render_pose (B, 60), render_shape (B, S), render_trans (B, 3)
-    metres, residual_mm (B,) mean vertex distance."""
+    """Parameters of the render hand and what is left.
+
+    Attributes:
+        render_pose: (B, 60) axis-angle.
+        render_shape: (B, S) standard deviations.
+        render_trans: (B, 3) metres.
+        residual_mm: (B,) mean vertex distance.
+    """
 
     render_pose: np.ndarray
     render_shape: np.ndarray

@@ -44,8 +44,10 @@ class Skin:
 
 
 def palm_frame(joints: np.ndarray) -> np.ndarray:
-    """Rotation (3, 3) whose rows are the rest axes: x to the little finger's side, y along the middle metacarpal, z
-    out of the back of the hand (right hand)."""
+    """Rotation (3, 3) whose rows are the axes of a right hand's rest frame.
+
+    x points to the little finger's side, y along the middle metacarpal, z out of the back of the hand.
+    """
     along = joints[_MCP_MIDDLE] - joints[0]
     y = along / np.linalg.norm(along)
     across = joints[_MCP_PINKY] - joints[_MCP_INDEX]
@@ -54,7 +56,9 @@ def palm_frame(joints: np.ndarray) -> np.ndarray:
     return np.stack([x, y, np.cross(x, y)])
 
 
-def ring_at(quads: np.ndarray, vertices: np.ndarray, origin: np.ndarray, axis: np.ndarray, distance: float) -> list[int]:
+def ring_at(
+    quads: np.ndarray, vertices: np.ndarray, origin: np.ndarray, axis: np.ndarray, distance: float
+) -> list[int]:
     """The edge loop round the arm whose mean distance from `origin` along the unit `axis` is nearest to `distance`."""
     along = (vertices - origin) @ axis
     edges = np.unique(np.sort(np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2), 1), axis=0)

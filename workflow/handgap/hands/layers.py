@@ -247,9 +247,7 @@ class RenderHand(_Hand):
             rotations[joint] = turns[:, bone]
         if forearm is not None:
             rotations[_FOREARM] = rotation_matrices(forearm)
-        vertices, places = linear_blend_skinning(
-            shaped, joints, torch.stack(rotations, 1), self.weights, self.parents
-        )
+        vertices, places = linear_blend_skinning(shaped, joints, torch.stack(rotations, 1), self.weights, self.parents)
         return RenderOutput(vertices + trans[:, None], places[:, :25] + trans[:, None])
 
     def to_annotation(self, vertices: torch.Tensor) -> torch.Tensor:

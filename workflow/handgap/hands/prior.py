@@ -43,7 +43,7 @@ _PALM_RADIUS = 10e-3
 _PALM_THUMB_SHARE = 0.55
 _MAX_GAP = 2e-3
 # flesh gives: axes may come this close, as a share of the two radii
-_CONTACT = 0.65
+_CONTACT = 0.75
 
 
 @dataclass
@@ -160,16 +160,21 @@ class PosePrior:
         return False
 
     def _contact(self, angles: Angles, finger: int) -> tuple[float, np.ndarray]:
-        """Gap between the end bones' pads of thumb and finger, metres, and how far they are from facing each other,
-        (6,) differences of unit vectors."""
+        """Gap in metres between the end bones of thumb and finger, and how far their pads are from facing each other.
+
+        The latter is (6,): differences of unit vectors.
+        """
         joints, turns = self.pose_joints(self.pose_of(angles))
         digits = [THUMB, finger]
         ends = CHAINS[digits, 2]
         facing = (turns[ends] @ self.joint_axes[ends, 1][..., None])[..., 0]
-        pads = joints[ends] + 0.65 * (joints[ends + 1] - joints[ends])
-        across = pads[1] - pads[0]
-        distance = np.linalg.norm(across)
-        return distance - _RADII[digits].sum(), (facing - np.stack([across, -across]) / distance).ravel()
+        steps = np.linspace(0.3, 1, 8)[:, None]
+        thumb, other = (joints[end] + steps * (joints[end + 1] - joints[end]) for end in ends)
+        across = other[None] - thumb[:, None]
+        distance = np.linalg.norm(across, axis=-1)
+        nearest = np.unravel_index(distance.argmin(), distance.shape)
+        toward = across[nearest] / distance[nearest]
+        return distance[nearest] - 0.95 * _RADII[digits].sum(), (facing - np.stack([toward, -toward])).ravel()
 
     def _touch(self, start: Angles, finger: int) -> Angles:
         """Gauss-Newton on thumb and finger angles until their pads meet, staying near the start."""
@@ -270,9 +275,7 @@ def _free(g: np.random.Generator) -> Angles:
     return _angles(g, _curl(g, g.uniform(0, 0.9, 4), 6), thumb, g.uniform(0, 1))
 
 
-_GESTURES = dict(
-    zip(FAMILIES, (_open, _relaxed, _pinch, _fist, _point, _grasp, _count, _spread, _free), strict=True)
-)
+_GESTURES = dict(zip(FAMILIES, (_open, _relaxed, _pinch, _fist, _point, _grasp, _count, _spread, _free), strict=True))
 
 
 def joint_axes(joints: np.ndarray, thumb_dorsal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """Baking skins: measured tone of a person's hand, optics of melanin and blood, detail from `texture_detail`.
 
-Colour is handled as absorbance, -ln(linear reflectance): pigments add up there, so that more melanin or more blood turns
-any tone into another plausible one (after Tsumura et al., "Image-based skin color and texture analysis/synthesis by
-extracting hemoglobin and melanin information", SIGGRAPH 2003).
+Colour is handled as absorbance, -ln(linear reflectance): pigments add up there, so that more melanin or more blood
+turns any tone into another plausible one (after Tsumura et al., "Image-based skin color and texture analysis/synthesis
+by extracting hemoglobin and melanin information", SIGGRAPH 2003).
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def draw_person(generator: np.random.Generator, tone: np.ndarray, name: str) -> 
     age = {"young": 0.15, "middleage": 0.5, "old": 0.85}[name.split("_")[0]] + generator.uniform(-0.15, 0.15)
     return Person(
         melanin=float(generator.uniform(-0.12 - 0.45 * dark, 0.55 - 0.35 * dark)),
-        blood=float(generator.normal(0.0, 0.08)),
+        blood=float(np.clip(generator.normal(0.02, 0.06), -0.05, 0.14) * (1.0 - 0.6 * dark)),
         age=age,
         freckles=float(generator.beta(1.0, 3.0)),
         veins=float(generator.uniform(0.3, 1.0)),
@@ -74,8 +74,8 @@ def linear_to_srgb(value: np.ndarray) -> np.ndarray:
 def tone_of(image: Image.Image, model: dict[str, np.ndarray]) -> np.ndarray:
     """Absorbance (V, 3) of each vertex from a body texture, smoothed over the surface.
 
-    A body map gives a hand some 60 texels: good for its tone (back, palm, knuckles), not for detail. Nails are taken from
-    the skin around them: they are painted again.
+    A body map gives a hand some 60 texels: good for its tone (back, palm, knuckles), not for detail. Nails are taken
+    from the skin around them: they are painted again.
 
     Args:
         image: RGB body map in the atlas that `source_uv` belongs to.
@@ -144,7 +144,7 @@ def bake(
     melanin += bare * (
         (0.15 + 0.35 * darkness) * d.knuckle * person.age**0.5
         + person.freckles * 0.9 * spots
-        + (0.12 + 0.5 * darkness) * d.crease
+        + (0.08 + 0.45 * darkness) * d.crease
         - 0.05 * d.furrow
         + 0.12 * d.pore
     )

@@ -47,7 +47,7 @@ class Details:
         vein: veins on the back of hand and forearm.
         crease: palm lines, finger creases and knuckle folds.
         furrow: signed relief of the skin's cells, about -1..1; pore: dots between them.
-        relief: (M,) height of furrows and pores, metres. folds: of creases. body: of veins and tendons. plate: of nails.
+        relief, folds, body, plate: heights in metres of furrows and pores, creases, veins and tendons, nails.
     """
 
     dorsal: np.ndarray
@@ -125,13 +125,13 @@ def make_details(model: dict[str, np.ndarray], texels: TexelMap, generator: np.r
     palmar = 1.0 - dorsal
     # distances are bent a little, so that no line is ruler-straight
     bent = points + MM * np.stack([0.9 * noise(generator, points, 7 * MM) for _ in range(3)], -1)
-    nail = texels.interpolate(model["nail"])
-    nail = smoothstep(0.35, 0.65, nail)
+    nail_area = texels.interpolate(model["nail"])
+    uneven = 0.75 + 0.25 * noise(generator, points, 9 * MM)
     zero = np.zeros(len(points), np.float32)
-    knuckle, fingertip, crease, folds, lunula, nail_tip = (zero.copy() for _ in range(6))
+    knuckle, fingertip, crease, folds, nail, lunula, nail_tip = (zero.copy() for _ in range(7))
 
     def fold(distance: np.ndarray, where: np.ndarray, sigma: float, depth: float) -> None:
-        line = _bell(distance, sigma) * where
+        line = _bell(distance, sigma) * where * np.clip(uneven, 0.2, 1.0)
         np.maximum(crease, line, out=crease)
         folds.__isub__(depth * line)
 
@@ -160,12 +160,17 @@ def make_details(model: dict[str, np.ndarray], texels: TexelMap, generator: np.r
         fingertip = np.maximum(
             fingertip, smoothstep(0.35, 0.95, along / np.linalg.norm(joints[tip] - joints[last])) * on
         )
-        plate = (nail > 0.5) & (share > 0.5)
-        if plate.any():
-            start, end = np.percentile(along[plate], [1, 99])
-            t = (along - start) / (end - start)
-            lunula = np.maximum(lunula, nail * on * (1.0 - smoothstep(0.08, 0.2, t)))
-            nail_tip = np.maximum(nail_tip, nail * on * smoothstep(0.84, 0.9, t))
+        area = (nail_area > 0.5) & (share > 0.5)
+        if area.any():
+            across = (points - joints[last]) @ model["joint_axes"][last, 0].astype(np.float32)
+            (start, left), (end, right) = np.percentile(np.stack([along[area], across[area]], -1), [1, 99], axis=0)
+            t, u = (along - start) / (end - start), (across - left) / (right - left)
+            # the mesh is too coarse for a nail's outline: a superellipse of the same extent
+            outline = np.abs(2.0 * t - 1.0) ** 2.6 + np.abs(2.0 * u - 1.0) ** 2.6
+            plate = (1.0 - smoothstep(0.95, 1.25, outline)) * smoothstep(0.3, 0.7, dorsal) * on
+            nail = np.maximum(nail, plate)
+            lunula = np.maximum(lunula, plate * (1.0 - smoothstep(0.08, 0.2, t + (2.0 * u - 1.0) ** 2 / 6.0)))
+            nail_tip = np.maximum(nail_tip, plate * smoothstep(0.86, 0.92, t - (2.0 * u - 1.0) ** 2 / 10.0))
     hand_palm = palmar * (1.0 - smoothstep(0.55, 0.85, fingers.max(1)))
     for name, controls in _PALM_LINES.items():
         distance, at = _curve_distance(bent[:, :2], controls)
@@ -204,7 +209,7 @@ def make_details(model: dict[str, np.ndarray], texels: TexelMap, generator: np.r
 
 
 def _cells(generator: np.random.Generator, points: np.ndarray, dorsal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Skin cells bounded by furrows (Worley 1996, distance to the two nearest seeds), and pores at some of the seeds."""
+    """Skin cells between furrows (Worley 1996, distances to the two nearest seeds), and pores at some of the seeds."""
     seeds = points[generator.choice(len(points), len(points) // 22, replace=False)]
     seeds = seeds + generator.normal(scale=0.2 * MM, size=seeds.shape)
     distance, nearest = cKDTree(seeds).query(points, k=2, workers=1)

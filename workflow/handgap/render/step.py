@@ -32,6 +32,8 @@ def synthetic(
     render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
     skins: Annotated[Path, typer.Option(help="its skins (.h5)")],
     hdri_dir: Annotated[list[Path], typer.Option(help="folder of .exr environment maps; repeatable")],
+    dataset: Annotated[str, typer.Option(help="dataset the fit belongs to")],
+    split: Annotated[str, typer.Option(help="its split")],
     state: Annotated[Path, typer.Option(help="folder of finished rows, taken up after a kill")],
     out: Annotated[Path, typer.Option(help="shard to write")],
     study: Annotated[str, typer.Option()],
@@ -45,7 +47,8 @@ def synthetic(
     torch.set_num_threads(threads)
     library, config = SkinLibrary(skins), settings_hash(render.model_dump(mode="json"))
     with Store(fit) as store, Renderer(library, samples=render.samples, threads=threads) as renderer:
-        shard = SyntheticShard(store, render_hand, len(library), find_hdris(hdri_dir), render, seed)
+        hdris = find_hdris(hdri_dir)
+        shard = SyntheticShard(store, render_hand, len(library), hdris, render, seed, f"{dataset}/{split}")
         rows = state / f"{code}-{config}-{seed}-{store.digest[:12]}"
         columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
         parents = [store.digest]

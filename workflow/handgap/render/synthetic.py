@@ -18,7 +18,6 @@ from handgap.render.shard import Row
 from handgap.render.spec import GeometryError, MeshPart, SceneSpec, SkinMaterial
 from handgap.render.worker import Renderer
 
-STAGE = "render/synthetic"
 EXPOSURE_STOPS = 0.35  # standard deviation about the meter's reading
 GREY = 118  # of the picture that stands in for one that cannot be drawn: middle grey in sRGB
 ANNOTATION = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
@@ -35,9 +34,19 @@ class SyntheticShard:
         hdris: all environment maps, sorted.
         settings: the render section.
         seed: the study's seed.
+        split: "dataset/split": the same id of another split is another picture.
     """
 
-    def __init__(self, fit: Store, model: Path, n_skins: int, hdris: Sequence[Path], settings: Render, seed: int):
+    def __init__(
+        self,
+        fit: Store,
+        model: Path,
+        n_skins: int,
+        hdris: Sequence[Path],
+        settings: Render,
+        seed: int,
+        split: str,
+    ):
         self._columns = {name: fit.column(name) for name in (*COPIED, "valid", "flag")}
         self._hand = RenderHand.load(model)
         with np.load(model, allow_pickle=False) as arrays:
@@ -45,7 +54,7 @@ class SyntheticShard:
             self._uv_faces = arrays["uv_faces_stump"]
         self._skins = share(n_skins, settings.texture_ratio)
         self._hdris = hdris[: share(len(hdris), settings.hdri_ratio)]
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._stage = settings, seed, f"render/synthetic/{split}"
 
     @property
     def ids(self) -> list[int]:
@@ -55,7 +64,7 @@ class SyntheticShard:
     def scene(self, k: int) -> SceneSpec:
         """Scene of the k-th sample."""
         number = self.ids[k]
-        generator = rng(self._seed, STAGE, number)
+        generator = rng(self._seed, self._stage, number)
         skin = SkinMaterial(
             int(generator.integers(self._skins)),
             subsurface=self._settings.subsurface,
@@ -71,7 +80,7 @@ class SyntheticShard:
         hand = MeshPart("hand", vertices, self._faces, MaskLabel.HAND, skin, self._uv, self._uv_faces)
         size = self._settings.size
         K = self._columns["K"][k].astype(np.float64)
-        return SceneSpec(number, K, size, size, [hand], light, integer_seed(self._seed, STAGE, number))
+        return SceneSpec(number, K, size, size, [hand], light, integer_seed(self._seed, self._stage, number))
 
     def row(self, k: int, renderer: Renderer) -> Row:
         """Columns of the k-th sample; one that cannot be drawn is grey and flagged."""
@@ -83,7 +92,7 @@ class SyntheticShard:
             truth = label(scene, self._columns["joints"][k])
         except GeometryError as error:
             return labels | self._blank(str(error))
-        stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
+        stops = rng(self._seed, f"{self._stage}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
         picture = expose(renderer.render(scene), truth.mask > 0, stops)
         return labels | {
             "image": encode_rgb(picture),

@@ -11,12 +11,20 @@ import numpy as np
 import torch
 
 from handgap.core.config.segment import Segment
-from handgap.core.conventions import FINGERTIPS, MIDDLE_MCP, WRIST, MaskLabel
+from handgap.core.conventions import MIDDLE_MCP, WRIST, MaskLabel
 from handgap.segment.boxes import HandPrior
 from handgap.segment.sam import PADDING, Prompts, Segmenter
 
 KNUCKLES = (5, 9, 13, 17)
+# between thumb, index and middle finger, where things are held: tips and knuckles, pinch, grip
+GRASPS = ((4, 8, 12, 5, 9), (4, 8), (4, 6, 10))
 HAND, WHOLE, HELD = range(3)  # rows of `boxes` and `scores`
+MIN_SEED_AREA = 10  # px
+AGREEING = 4  # other candidates that a true object is found by
+MAX_OBJECT_AREA = 3.0  # times the hand's outline
+EDGE, MAX_EDGE_CONTACT = 2, 3.0  # px; contact with the image's edge, times the root of the area
+MAX_JOINTS_COVERED = 0.75  # share; more is the hand itself
+MIN_CONTACT = 0.03  # share of the object near the hand
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,21 @@ def tidy(mask: np.ndarray, min_area: int) -> np.ndarray:
     """Without islands and holes below `min_area` px, (H, W) bool."""
     mask = mask.copy()
     for inside in (True, False):
-        count, parts, statistics, _ = cv2.connectedComponentsWithStats((mask == inside).astype(np.uint8), connectivity=4)
+        count, parts, statistics, _ = cv2.connectedComponentsWithStats(
+            (mask == inside).astype(np.uint8), connectivity=4
+        )
         small = statistics[:, cv2.CC_STAT_AREA] < min_area
         small[0] = False
         mask[small[parts]] = not inside
     return mask
+
+
+def bounds(mask: np.ndarray) -> np.ndarray:
+    """(4,) left, top, right, bottom of a mask in px; nan when it is empty."""
+    if not mask.any():
+        return np.full(4, np.nan)
+    ys, xs = np.nonzero(mask)
+    return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float64)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:
@@ -102,10 +120,11 @@ class HandSegmenter:
             return Segmented(np.zeros(shape, np.uint8), boxes, scores, "hand out of the picture")
         boxes[HAND], boxes[WHOLE] = (box(self._settings.box_margin) for box in (prior.hand_box, prior.arm_box))
         hand, whole, scores[:HELD] = self._ask_for_hand(embedding, prior, boxes)
-        held, boxes[HELD], scores[HELD] = self._ask_for_object(embedding, prior, hand, whole)
-        labels = self._reconcile(prior, hand, whole, held, smallest)
-        flag = "" if _share(labels > 0, prior.outline) >= self._settings.min_coverage else "hand not found by segmenter"
-        return Segmented(labels, boxes, scores, flag)
+        held, scores[HELD] = self._ask_for_object(embedding, prior, hand, whole)
+        boxes[HELD] = bounds(held)
+        labels = reconcile(prior, hand, whole, held, smallest)
+        found = _share(whole | held, prior.outline) >= self._settings.min_coverage
+        return Segmented(labels, boxes, scores, "" if found else "segmenter does not find the hand where it must be")
 
     def _ask_for_hand(
         self, embedding: torch.Tensor, prior: HandPrior, boxes: np.ndarray
@@ -126,25 +145,73 @@ class HandSegmenter:
 
     def _ask_for_object(
         self, embedding: torch.Tensor, prior: HandPrior, hand: np.ndarray, whole: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Mask, box and score of the held object; an empty mask when there seems to be none."""
+    ) -> tuple[np.ndarray, float]:
+        """Mask of the held object and its score; an empty mask and nan when there seems to be none.
+
+        A grasped thing is found from several sides: from where fingers meet, from what the answers for hand and arm
+        cover that cannot be either (`spilled`), and from where they leave the hand's outline bare (`hidden`). The
+        best candidate explains the spilled pixels, agrees with others, and hardly depends on the logits' threshold.
+        """
         shape = prior.outline.shape
-        outline = prior.outline
-        around = dilate(outline, 2)
-        hidden = erode(outline & ~(hand & whole), 1)
-        spilled = erode((hand | whole) & ~around & ~prior.corridor, 1)
-        grasp = prior.joints[[*FINGERTIPS[:3], *KNUCKLES[:2]]].mean(0)
-        seeds = [_core(region) for region in (hidden, spilled) if region.sum() >= self._min_evidence(outline)]
-        seeds.append(grasp)
-        seeds = [seed for seed in seeds if _on(seed[None], np.ones(shape, bool))[0]]
-        if not seeds:
-            return np.zeros(shape, bool), np.full(4, np.nan), np.nan
-        negatives = np.concatenate([prior.joints[[WRIST, *KNUCKLES]], prior.forearm[3:4]])
-        off = np.where(_on(negatives, hand & whole), 0, PADDING)
-        height, width = shape
-        questions = Prompts(
-            np.tile([0.0, 0.0, width, height], (len(seeds), 1)),
-            np.stack([np.concatenate([seed[None], negatives]) for seed in seeds]),
-            np.stack([np.concatenate([[1], off]) for _ in seeds]),
-        )
-        raise NotImplementedError
+        hidden = erode(prior.outline & ~(hand & whole), 1)
+        spilled = erode((hand | whole) & ~dilate(prior.outline, 2) & ~prior.corridor, 1)
+        seeds = [prior.joints[list(group)].mean(0) for group in GRASPS]
+        seeds += [_core(region) for region in (spilled, hidden) if region.sum() >= MIN_SEED_AREA]
+        seeds = np.array(seeds)[_on(np.array(seeds), np.ones(shape, bool))]
+        if not len(seeds):
+            return np.zeros(shape, bool), np.nan
+        logits = self._candidates(embedding, prior, seeds, hand & whole)
+        masks = logits > 0
+        flat = masks.reshape(len(masks), -1).astype(np.float32)
+        area = np.maximum(flat.sum(1), 1.0)
+        overlap = flat @ flat.T
+        agreement = np.sort(overlap / (area[:, None] + area - overlap), 1)[:, -1 - AGREEING : -1].mean(1)
+        stability = (logits > 1).sum((1, 2)) / np.maximum((logits > -1).sum((1, 2)), 1)
+        explained = np.array([_share(mask, spilled) for mask in masks])
+        scores = (agreement + stability + explained) / 3.0
+        scores[~np.array([_is_held(mask, prior) for mask in masks])] = 0.0
+        best = int(scores.argmax())
+        if scores[best] < self._settings.min_object_score:
+            return np.zeros(shape, bool), np.nan
+        return masks[best], float(scores[best])
+
+    def _candidates(
+        self, embedding: torch.Tensor, prior: HandPrior, seeds: np.ndarray, certain: np.ndarray
+    ) -> np.ndarray:
+        """Logits (M, H, W) of what lies at the seeds (S, 2): asked plainly, and with the hand and arm excluded."""
+        off = np.concatenate([prior.joints[[WRIST, *KNUCKLES]], prior.forearm[3:4]])
+        excluded = np.where(_on(off, certain), 0, PADDING)
+        points = np.stack([np.concatenate([seed[None], off]) for seed in seeds])
+        labels = np.stack([np.concatenate([[1], row]) for row in (np.full(len(off), PADDING), excluded)])
+        prompts = Prompts(None, np.repeat(points, 2, 0), np.tile(labels, (len(seeds), 1)))
+        logits, _ = self._segmenter.decode(embedding, prior.outline.shape, prompts)
+        return logits.reshape(-1, *prior.outline.shape)
+
+
+def _is_held(mask: np.ndarray, prior: HandPrior) -> bool:
+    """Whether a mask may be a thing in this hand: it touches the hand, is not the hand, and no background."""
+    edge = np.zeros_like(mask)
+    edge[:EDGE] = edge[-EDGE:] = edge[:, :EDGE] = edge[:, -EDGE:] = True
+    return bool(
+        mask.any()
+        and mask.sum() < MAX_OBJECT_AREA * prior.outline.sum()
+        and (mask & edge).sum() < MAX_EDGE_CONTACT * np.sqrt(mask.sum())
+        and _on(prior.joints, mask).mean() < MAX_JOINTS_COVERED
+        and _share(dilate(prior.outline, 6), mask) > MIN_CONTACT
+    )
+
+
+def reconcile(prior: HandPrior, hand: np.ndarray, whole: np.ndarray, held: np.ndarray, min_area: int) -> np.ndarray:
+    """Labels (H, W) uint8 out of three masks and the prior.
+
+    Inside the outline lies the hand, at its rim as far as the segmenter agrees; the arm is the rest of hand + arm
+    where a forearm can be; the object lies over both.
+    """
+    rim = dilate(prior.outline, 2)
+    is_hand = erode(prior.outline, 2) | (rim & (hand | whole))
+    is_arm = tidy(whole & prior.corridor & ~is_hand & ~held, min_area)
+    labels = np.zeros(prior.outline.shape, np.uint8)
+    labels[is_arm] = MaskLabel.ARM
+    labels[tidy(is_hand, min_area)] = MaskLabel.HAND
+    labels[tidy(held, min_area)] = MaskLabel.OBJECT
+    return labels

@@ -42,9 +42,7 @@ class Segmenter(Protocol):
     def embed(self, images: np.ndarray) -> torch.Tensor:
         """Images (B, H, W, 3) uint8 of one size -> embeddings, the batch first."""
 
-    def decode(
-        self, embedding: torch.Tensor, size: tuple[int, int], prompts: Prompts
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def decode(self, embedding: torch.Tensor, size: tuple[int, int], prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """Candidate masks of one image.
 
         Args:
@@ -113,7 +111,9 @@ class MobileSam:
         try:
             self._model.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
         except (RuntimeError, EOFError, OSError) as error:
-            raise CorruptFileError(weights, f"not MobileSAM's weights ({error})", "delete it and fetch it anew") from error
+            raise CorruptFileError(
+                weights, f"not MobileSAM's weights ({error})", "delete it and fetch it anew"
+            ) from error
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device)
 
@@ -137,9 +137,7 @@ class MobileSam:
             return self._model.image_encoder(pixels).float()
 
     @torch.inference_mode()
-    def decode(
-        self, embedding: torch.Tensor, size: tuple[int, int], prompts: Prompts
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def decode(self, embedding: torch.Tensor, size: tuple[int, int], prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """See `Segmenter`; M = 3, SAM's whole, part and subpart."""
         height, width = size
         scale = self._scale(height, width)
