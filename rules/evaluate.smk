@@ -71,7 +71,7 @@ rule judge_renders:
         mem_mb=mem("cpu"),
         runtime=runtime("cpu"),
     params:
-        code=code_of("evaluate.step"),
+        code=code_of("evaluate.judge_step"),
         groups=lambda wildcards, input: " ".join(
             f"--group {name}={','.join(input[name])}"
             for name in ("synthetic", "composed", "real")
@@ -79,4 +79,4 @@ rule judge_renders:
     message:
         "Looking for hands in the renders with MediaPipe Hands"
     shell:
-        "python -m handgap.evaluate.step quality-render {params.groups} --out {output} >{log} 2>&1"
+        "python -m handgap.evaluate.judge_step {params.groups} --out {output} >{log} 2>&1"

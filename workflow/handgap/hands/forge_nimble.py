@@ -63,7 +63,8 @@ def ring_at(
     along = (vertices - origin) @ axis
     edges = np.unique(np.sort(np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2), 1), axis=0)
     near = edges[(np.abs(along[edges] - distance) < 0.02).all(1)]
-    loops = [loop for edge in near.tolist() if (loop := mesh.edge_loop(quads, tuple(edge)))]
+    faces_at = mesh.faces_at_vertices(quads)
+    loops = [loop for edge in near.tolist() if (loop := mesh.edge_loop(faces_at, tuple(edge)))]
     return min(loops, key=lambda loop: (abs(along[loop].mean() - distance), loop))
 
 

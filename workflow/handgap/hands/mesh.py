@@ -70,23 +70,33 @@ def _select(mask: np.ndarray, chosen: sparse.csr_matrix, other: sparse.csr_matri
     return (sparse.diags(mask.astype(float)) @ chosen + sparse.diags((~mask).astype(float)) @ other).tocsr()
 
 
-def edge_loop(quads: np.ndarray, start: tuple[int, int], max_length: int = 100) -> list[int]:
+def faces_at_vertices(polygons: np.ndarray) -> dict[int, list[list[int]]]:
+    """The polygons round each vertex."""
+    faces_at: dict[int, list[list[int]]] = {}
+    for polygon in polygons.tolist():
+        for vertex in polygon:
+            faces_at.setdefault(vertex, []).append(polygon)
+    return faces_at
+
+
+def edge_loop(faces_at: dict[int, list[list[int]]], start: tuple[int, int], max_length: int = 100) -> list[int]:
     """Vertices of the edge loop through an edge: at each valence-4 vertex it leaves by the opposite edge.
+
+    Args:
+        faces_at: quads round each vertex (`faces_at_vertices`).
+        start: the edge's two vertices.
+        max_length: vertices after which the loop is given up.
 
     Returns:
         The loop's vertex ids in order, or an empty list when it meets an irregular vertex or does not close.
     """
-    faces_at: dict[int, list[np.ndarray]] = {}
-    for quad in quads:
-        for vertex in quad:
-            faces_at.setdefault(int(vertex), []).append(quad)
     loop = list(start)
     while len(loop) < max_length:
         before, here = loop[-2:]
-        around = faces_at[here]
+        around = faces_at.get(here, [])
         if len(around) != 4:
             return []
-        beside = {int(v) for quad in around if before in quad for v in quad}
+        beside = {v for quad in around if before in quad for v in quad}
         ahead = [quad for quad in around if before not in quad]
         onward = set.intersection(*(_neighbours(quad, here) for quad in ahead)) - beside
         if len(ahead) != 2 or len(onward) != 1:
@@ -98,10 +108,10 @@ def edge_loop(quads: np.ndarray, start: tuple[int, int], max_length: int = 100) 
     return []
 
 
-def _neighbours(polygon: np.ndarray, vertex: int) -> set[int]:
+def _neighbours(polygon: list[int], vertex: int) -> set[int]:
     """The two vertices joined to `vertex` by the polygon's edges."""
-    at = int(np.flatnonzero(polygon == vertex)[0])
-    return {int(polygon[at - 1]), int(polygon[(at + 1) % len(polygon)])}
+    at = polygon.index(vertex)
+    return {polygon[at - 1], polygon[(at + 1) % len(polygon)]}
 
 
 def flood_faces(polygons: np.ndarray, seed_face: int, fence: list[list[int]]) -> np.ndarray:
@@ -192,7 +202,7 @@ class _Collapser:
         point = np.append(self.vertices[kept], 1.0)
         move = self.vertices[kept] - self.vertices[gone]
         error = point @ (self.quadric[gone] + self.quadric[kept]) @ point
-        return float((error + 1e-3 * (move @ move) ** 2) * self.importance[gone])
+        return float((error + 1e-2 * (move @ move) ** 2) * self.importance[gone])
 
     def allowed(self, gone: int, kept: int) -> bool:
         """The link condition (Dey et al. 1999), boundary vertices only along the boundary, and no flipped face."""

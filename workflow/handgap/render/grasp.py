@@ -1,4 +1,4 @@
-"""Grasps: a thing is laid against the palm or between the pads, and each digit closes until its skin touches it.
+"""Power grasps: a thing is laid against the palm and each digit closes until its skin touches it.
 
 Joint after joint, as a person's hand (and the automatic grasp of Miller & Allen 2004, "GraspIt!") does it: all joints of
 a digit flex together; where a link touches, it and the joints before it stay, and the rest flexes on.
@@ -17,18 +17,16 @@ from handgap.hands.prior import CHAINS, Angles, PosePrior
 from handgap.render.objects import HeldObject
 
 PALM = -1
-THUMB, INDEX, MIDDLE = 0, 1, 2
+THUMB = 0
 CONTACT = 2.5e-3  # metres: skin nearer than this touches
 PENETRATION = 2e-3  # metres allowed: real finger pads give by as much
 GAP = 2e-4  # metres left when a digit stops
 STEPS = 14  # poses between open and closed
 MAX_TRIES = 40
-PAD = 8e-3  # metres from a finger's bone to its pad
 
 # degrees; thumb, index, middle, ring, pinky x base, middle and end joint
 CLOSED = np.array([[35, 45, 70], [80, 105, 70], [80, 100, 70], [80, 100, 70], [75, 95, 70]], float)
-OPEN_POWER = np.array([[-15, 0, 0], *[[0, 4, 3]] * 4], float)
-OPEN_PINCH = np.array([[0, 12, 15], [45, 42, 28], [48, 42, 28], [50, 48, 32], [55, 52, 35]], float)
+OPEN = np.array([[-15, 0, 0], *[[0, 4, 3]] * 4], float)
 
 
 class GraspError(HandgapError):
@@ -80,7 +78,9 @@ class Grasper:
                 self._digit[joint == of], self._link[joint == of] = digit, link
         self._skin = joint < 25  # without the forearm
         self._moving = np.flatnonzero(self._digit != PALM)[::2]
-        self._still = np.flatnonzero(self._skin & ((self._digit == PALM) | (self._link < 2)) & (self._digit != THUMB))[::2]
+        self._still = np.flatnonzero(self._skin & ((self._digit == PALM) | (self._link < 2)) & (self._digit != THUMB))[
+            ::2
+        ]
 
     def grasp(self, thing: HeldObject, shape: np.ndarray, generator: np.random.Generator) -> Grasp:
         """A stable grasp of `thing` by a hand of `shape` (S,).
@@ -88,9 +88,10 @@ class Grasper:
         Raises:
             GraspError: none within `MAX_TRIES` placements.
         """
-        place = self._across_palm if thing.hold == "power" else self._between_pads
         for tries in range(1, MAX_TRIES + 1):
-            start, rotation, translation = place(thing, shape, generator)
+            start, rotation, translation = self._across_palm(thing, shape, generator)
+            if self._depth(thing, self._skins([start], shape)[0], rotation, translation) > PENETRATION:
+                continue
             closed = self._close(thing, shape, start, rotation, translation)
             grasp = self._judge(thing, shape, closed, rotation, translation, tries)
             if grasp.stable and not self._prior.collides(grasp.pose):
@@ -108,8 +109,10 @@ class Grasper:
         self, thing: HeldObject, shape: np.ndarray, g: np.random.Generator
     ) -> tuple[Angles, np.ndarray, np.ndarray]:
         """Lay the thing's long axis across the palm, as deep as the skin lets it."""
-        flexion = OPEN_POWER + g.normal(0, 2, (5, 3))
-        start = Angles(flexion, np.array([g.uniform(-30, -15), *(g.uniform(0, 0.5) * np.array([-9.0, -1, 6, 13]))]), 20.0)
+        flexion = OPEN + g.normal(0, 2, (5, 3))
+        start = Angles(
+            flexion, np.array([g.uniform(-30, -15), *(g.uniform(0, 0.5) * np.array([-9.0, -1, 6, 13]))]), 20.0
+        )
         skin = self._skins([start], shape)[0]
         # object x to the fingertips, y out of the palm, z to the thumb; oblique as in a power grip, some upside down
         axes = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -122,43 +125,6 @@ class Grasper:
         share = g.uniform(0.74, 0.86) + 2.0 * thing.thickness
         centre = np.array([knuckles[0] * g.uniform(0.0, 1.0), knuckles[1] * min(share, 0.98), -0.15])
         return start, turn, self._advance(thing, skin[self._still], turn, centre, np.array([0.0, 0.0, 1.0]))
-
-    def _between_pads(
-        self, thing: HeldObject, shape: np.ndarray, g: np.random.Generator
-    ) -> tuple[Angles, np.ndarray, np.ndarray]:
-        """Open thumb and fingers as wide as the thing is thick and put it between their pads."""
-        base = OPEN_PINCH + g.normal(0, 3, (5, 3))
-        spread = np.array([g.normal(8, 4), *g.normal([1.0, 0.0, -1.0, -2.0], 1.0)])
-        best = None
-        for opening in np.arange(0.0, 46.0, 3.0):
-            flexion = base.copy()
-            flexion[1:, 0] -= opening
-            angles = Angles(flexion, spread, 25.0).limited()
-            joints, turns = self._prior.pose_joints(self._prior.pose_of(angles))
-            thumb, finger = self._pad(joints, turns, THUMB), self._pad(joints, turns, (INDEX, MIDDLE))
-            surplus = np.linalg.norm(finger - thumb) - thing.thickness - 0.006
-            if best is None or abs(surplus) < abs(best[0]):
-                best = surplus, angles, thumb, finger, joints
-        _, start, thumb, finger, joints = best
-        across = (finger - thumb) / np.linalg.norm(finger - thumb)
-        knuckle = joints[CHAINS[INDEX, 0]]
-        middle = (thumb + finger) / 2
-        if thing.reach:
-            # the held edge looks at the palm, the rest sticks out
-            out = _orthogonal(middle - joints[CHAINS[MIDDLE, 0]] * 0.8 + g.normal(0, 0.01, 3), across)
-            turn = np.stack([out, across, np.cross(out, across)], 1)
-            centre = middle + out * (thing.reach - g.uniform(0.01, 0.02))
-        else:
-            up = _orthogonal(knuckle - middle + g.normal(0, 0.008, 3), across)  # a pen leans on the index finger
-            turn = np.stack([np.cross(across, up), across, up], 1)
-            centre = middle
-        return start, turn, centre
-
-    def _pad(self, joints: np.ndarray, turns: np.ndarray, digits: int | tuple[int, ...]) -> np.ndarray:
-        """Mean place (3,) of the digits' pads."""
-        ends = CHAINS[np.atleast_1d(digits), 2]
-        palmar = np.einsum("dij,dj->di", turns[ends], self._prior.joint_axes[ends, 1])
-        return (joints[ends] + 0.6 * (joints[ends + 1] - joints[ends]) + PAD * palmar).mean(0)
 
     def _advance(
         self, thing: HeldObject, skin: np.ndarray, rotation: np.ndarray, centre: np.ndarray, direction: np.ndarray
@@ -205,6 +171,9 @@ class Grasper:
                 free[d, : hit + 1] = False
         return replace(start, flexion=flexion)
 
+    def _depth(self, thing: HeldObject, skin: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> float:
+        return max(0.0, -float(thing.solid.distance((skin - translation) @ rotation).min()))
+
     def _judge(
         self,
         thing: HeldObject,
@@ -221,8 +190,3 @@ class Grasper:
         touching = tuple(name for name, value in nearest.items() if value < CONTACT)
         pose = self._prior.pose_of(angles.limited())
         return Grasp(pose, rotation, translation, skin, max(0.0, -float(distance.min())), touching, tries)
-
-
-def _orthogonal(vector: np.ndarray, to: np.ndarray) -> np.ndarray:
-    vector = vector - (vector @ to) * to
-    return vector / np.linalg.norm(vector)

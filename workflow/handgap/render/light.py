@@ -14,7 +14,7 @@ from handgap.render.spec import Light
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
 MIDDLE_GREY = 0.18
-MAX_GAIN = 1.5  # of the white balance
+MAX_GAIN = 1.2  # of the white balance: a meadow is green, not badly lit
 SHOULDER = 0.55  # linear value up to which the tone curve is straight
 # OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
 LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -78,8 +78,8 @@ def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.8) -> float
     return float(MIDDLE_GREY / np.exp(reading))
 
 
-def white_balance(linear: np.ndarray, subject: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """Gains (3,) of a camera that half believes the world behind its subject to be grey; green's is 1.
+def white_balance(linear: np.ndarray, subject: np.ndarray, strength: float = 0.4) -> np.ndarray:
+    """Gains (3,) of a camera that partly believes the world behind its subject to be grey; green's is 1.
 
     Args:
         linear: (H, W, 3) scene-linear.

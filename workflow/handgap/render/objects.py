@@ -3,7 +3,6 @@
 import colorsys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from handgap.core.conventions import MaskLabel
 from handgap.render.solids import Block, Lathe, Solid, Tube
 from handgap.render.spec import Colour, MeshPart, SurfaceMaterial
 
-Hold = Literal["power", "pinch"]
 LABEL_PX = 128
 
 
@@ -23,10 +21,7 @@ class HeldObject:
         kind: a key of `KINDS`.
         solid: mesh and signed distance, own frame (z the long axis, origin where it is held).
         material: surface.
-        hold: "power": across the palm, fingers round it; "pinch": between the pads of thumb and fingers, which meet
-            along y, at the end of the thing that has negative x (or anywhere, where it is round).
-        thickness: metres between thumb and fingers.
-        reach: metres from the held point to the edge nearest to the palm (pinch).
+        thickness: metres out of the palm.
         smooth: interpolate normals.
         roll: radians, range of the turn about z in a power grip; at 0 x points to the fingertips, y out of the palm.
     """
@@ -34,9 +29,7 @@ class HeldObject:
     kind: str
     solid: Solid
     material: SurfaceMaterial
-    hold: Hold
     thickness: float
-    reach: float = 0.0
     smooth: bool = True
     roll: tuple[float, float] = (-np.pi, np.pi)
 
@@ -104,7 +97,9 @@ def printed(g: np.random.Generator, bands: tuple[float, ...] = ()) -> np.ndarray
                 x += word + 2
     for _ in range(g.integers(0, 3)):  # emblems
         y, x, r = *g.integers(10, n - 10, 2), g.integers(5, 18)
-        inside = np.hypot(rows - y, columns - x) < r if g.random() < 0.6 else np.maximum(abs(rows - y), abs(columns - x)) < r
+        inside = (
+            np.hypot(rows - y, columns - x) < r if g.random() < 0.6 else np.maximum(abs(rows - y), abs(columns - x)) < r
+        )
         image[inside] = _srgb8(colour(g))
     for band in bands:
         image[: int(n * (1 - band))] = _srgb8(colour(g, (0.0, 0.6)))
@@ -137,36 +132,43 @@ def _stack(*rings: tuple[float, float]) -> np.ndarray:
 def _can(g: np.random.Generator) -> HeldObject:
     r, h = g.uniform(0.026, 0.033), g.uniform(0.09, 0.165)
     profile = _stack((r * 0.8, 0), (r, 0.006), (r, h - 0.012), (r * 0.83, h))
-    return HeldObject("can", Lathe(profile), _surface(g, printed(g, (0.94,)), metal=0.5), "power", 2 * r)
+    return HeldObject("can", Lathe(profile), _surface(g, printed(g, (0.94,)), metal=0.5), 2 * r)
 
 
 def _bottle(g: np.random.Generator) -> HeldObject:
     r, h, neck = g.uniform(0.024, 0.036), g.uniform(0.16, 0.24), g.uniform(0.011, 0.014)
     shoulder = g.uniform(0.55, 0.72) * h
-    profile = _stack((r, 0), (r, shoulder), (neck, shoulder + 0.6 * (h - shoulder)), (neck, h - 0.02), (neck + 0.002, h - 0.019), (neck + 0.002, h))
+    profile = _stack(
+        (r, 0),
+        (r, shoulder),
+        (neck, shoulder + 0.6 * (h - shoulder)),
+        (neck, h - 0.02),
+        (neck + 0.002, h - 0.019),
+        (neck + 0.002, h),
+    )
     profile[:, 1] += g.uniform(0.0, 0.04)  # held below the middle
     image = printed(g, (shoulder / h, 1 - 0.02 / h))
-    return HeldObject("bottle", Lathe(profile, corner=0.012), _surface(g, image), "power", 2 * r)
+    return HeldObject("bottle", Lathe(profile, corner=0.012), _surface(g, image), 2 * r)
 
 
 def _mug(g: np.random.Generator) -> HeldObject:
     r, h = g.uniform(0.034, 0.041), g.uniform(0.08, 0.105)
     taper = g.uniform(0.85, 1.0)
     solid = Lathe(_stack((r * taper, 0), (r, h)), cavity=h - 0.008, wall=0.0035, handle=g.uniform(0.024, 0.034))
-    return HeldObject("mug", solid, _surface(g, printed(g) if g.random() < 0.5 else None), "power", 2 * r, roll=(1.2, 2.2))
+    return HeldObject("mug", solid, _surface(g, printed(g) if g.random() < 0.5 else None), 2 * r, roll=(1.2, 2.2))
 
 
 def _cup(g: np.random.Generator) -> HeldObject:
     r, h = g.uniform(0.03, 0.039), g.uniform(0.085, 0.13)
     solid = Lathe(_stack((r * g.uniform(0.65, 0.85), 0), (r, h)), cavity=h - 0.006, wall=0.0025)
-    return HeldObject("cup", solid, _surface(g, printed(g) if g.random() < 0.5 else None), "power", 2 * r)
+    return HeldObject("cup", solid, _surface(g, printed(g) if g.random() < 0.5 else None), 2 * r)
 
 
 def _jar(g: np.random.Generator) -> HeldObject:
     r, h = g.uniform(0.026, 0.036), g.uniform(0.07, 0.11)
     lid = h - g.uniform(0.014, 0.02)
     profile = _stack((r, 0), (r, lid - 0.004), (r * 0.93, lid - 0.002), (r * 0.97, lid), (r * 0.97, h))
-    return HeldObject("jar", Lathe(profile, corner=0.003), _surface(g, printed(g, (lid / h,))), "power", 2 * r)
+    return HeldObject("jar", Lathe(profile, corner=0.003), _surface(g, printed(g, (lid / h,))), 2 * r)
 
 
 def _ball(g: np.random.Generator) -> HeldObject:
@@ -174,7 +176,7 @@ def _ball(g: np.random.Generator) -> HeldObject:
     a = np.linspace(-np.pi / 2, np.pi / 2, 24)
     profile = np.stack([r * np.cos(a), r * np.sin(a)], 1)
     profile[[0, -1], 0] = 0
-    return HeldObject("ball", Lathe(profile, corner=0.0), _surface(g, printed(g) if g.random() < 0.4 else None), "power", 2 * r)
+    return HeldObject("ball", Lathe(profile, corner=0.0), _surface(g, printed(g) if g.random() < 0.4 else None), 2 * r)
 
 
 def _apple(g: np.random.Generator) -> HeldObject:
@@ -186,7 +188,7 @@ def _apple(g: np.random.Generator) -> HeldObject:
     skin = ((0.45, 0.02, 0.02), (0.55, 0.35, 0.05), (0.22, 0.42, 0.06), (0.75, 0.28, 0.03))
     base, second = (skin[k] for k in g.choice(4, 2, replace=False))
     look = SurfaceMaterial(base, second, "noise", g.uniform(15, 40), roughness=g.uniform(0.25, 0.45), bump=0.0004)
-    return HeldObject("apple", Lathe(profile, corner=0.0), look, "power", 2 * r)
+    return HeldObject("apple", Lathe(profile, corner=0.0), look, 2 * r)
 
 
 def _banana(g: np.random.Generator) -> HeldObject:
@@ -199,7 +201,7 @@ def _banana(g: np.random.Generator) -> HeldObject:
     look = SurfaceMaterial(
         (0.75, 0.5, 0.04), (0.35, 0.22, 0.03), "noise", g.uniform(10, 25), roughness=0.5, bump=0.0003
     )
-    return HeldObject("banana", Tube(path, radii), look, "power", 2 * r)
+    return HeldObject("banana", Tube(path, radii), look, 2 * r)
 
 
 def _screwdriver(g: np.random.Generator) -> HeldObject:
@@ -210,26 +212,25 @@ def _screwdriver(g: np.random.Generator) -> HeldObject:
     )  # fmt: skip
     profile[:, 1] += profile[-1, 1] - handle / 2
     image = printed(g, (handle / (handle + shaft),))
-    return HeldObject("screwdriver", Lathe(profile, corner=0.004), _surface(g, image), "power", 2 * r)
+    return HeldObject("screwdriver", Lathe(profile, corner=0.004), _surface(g, image), 2 * r)
 
 
 def _torch(g: np.random.Generator) -> HeldObject:
     r, head, h = g.uniform(0.011, 0.017), g.uniform(0.019, 0.026), g.uniform(0.12, 0.18)
     profile = _stack((r, 0), (r, h * 0.72), (head, h * 0.82), (head, h))
-    return HeldObject("torch", Lathe(profile, corner=0.002), _surface(g, metal=0.6), "power", 2 * r)
+    return HeldObject("torch", Lathe(profile, corner=0.002), _surface(g, metal=0.6), 2 * r)
 
 
-def _pen(g: np.random.Generator) -> HeldObject:
-    r, h = g.uniform(0.004, 0.0085), g.uniform(0.12, 0.15)
-    profile = _stack((0.001, 0), (r * 0.95, 0.014), (r, 0.02), (r, h * 0.6), (r * 1.08, h * 0.6 + 0.001), (r * 1.05, h))
-    profile[:, 1] += h * g.uniform(0.12, 0.3)
-    return HeldObject("pen", Lathe(profile, corner=0.001), _surface(g, printed(g, (0.6,))), "pinch", 2 * r)
+def _marker(g: np.random.Generator) -> HeldObject:
+    r, h = g.uniform(0.008, 0.011), g.uniform(0.115, 0.145)
+    profile = _stack((r * 0.3, 0), (r * 0.45, 0.01), (r, 0.018), (r, h * 0.66), (r * 1.08, h * 0.66 + 0.001), (r, h))
+    return HeldObject("marker", Lathe(profile, corner=0.001), _surface(g, printed(g, (0.66,))), 2 * r)
 
 
 def _box(g: np.random.Generator) -> HeldObject:
     half = np.array([g.uniform(0.02, 0.032), g.uniform(0.012, 0.028), g.uniform(0.035, 0.085)])
     block = Block(half, g.uniform(0.0015, 0.003))
-    return HeldObject("box", block, _surface(g, printed(g)), "power", 2 * half[1], smooth=False, roll=(-0.1, 0.1))
+    return HeldObject("box", block, _surface(g, printed(g)), 2 * half[1], smooth=False, roll=(-0.1, 0.1))
 
 
 def _remote(g: np.random.Generator) -> HeldObject:
@@ -239,31 +240,21 @@ def _remote(g: np.random.Generator) -> HeldObject:
         for x in range(4, 38, 9):
             image[y : y + 4, x : x + 6] = _srgb8(colour(g, (0.0, 0.5)))
     look = SurfaceMaterial((0.05, 0.05, 0.05), pattern="image", image=image, roughness=g.uniform(0.3, 0.6))
-    return HeldObject("remote", Block(half, 0.005), look, "power", 2 * half[1], roll=(-0.1, 0.1))
-
-
-def _flat(g: np.random.Generator, kind: str, width: float, thick: float, length: float, look: SurfaceMaterial) -> HeldObject:
-    """A plate held at the edge with negative x, `reach` away from it."""
-    block = Block(np.array([width, thick, length]) / 2, min(0.004, 0.3 * thick))
-    return HeldObject(kind, block, look, "pinch", thick, reach=width / 2, smooth=kind == "phone")
+    return HeldObject("remote", Block(half, 0.005), look, 2 * half[1], roll=(-0.1, 0.1))
 
 
 def _phone(g: np.random.Generator) -> HeldObject:
+    half = np.array([g.uniform(0.031, 0.038), g.uniform(0.004, 0.0055), g.uniform(0.065, 0.08)])
     image = np.full((LABEL_PX, LABEL_PX, 3), _srgb8(colour(g, (0.0, 0.5))), np.uint8)
     screen = image[: LABEL_PX // 2, : LABEL_PX // 3]
     screen[2:-2, 2:-2] = printed(g)[: len(screen) - 4, : screen.shape[1] - 4]
     look = SurfaceMaterial((0.02, 0.02, 0.02), pattern="image", image=image, roughness=0.12)
-    return _flat(g, "phone", g.uniform(0.062, 0.078), g.uniform(0.0075, 0.01), g.uniform(0.13, 0.165), look)
+    return HeldObject("phone", Block(half, 0.0035), look, 2 * half[1], roll=(-0.1, 0.1))
 
 
 def _book(g: np.random.Generator) -> HeldObject:
-    size = g.uniform(0.09, 0.13), g.uniform(0.008, 0.025), g.uniform(0.14, 0.19)
-    return _flat(g, "book", *size, _surface(g, printed(g)))
-
-
-def _card(g: np.random.Generator) -> HeldObject:
-    size = g.uniform(0.05, 0.075), g.uniform(0.002, 0.004), g.uniform(0.08, 0.11)
-    return _flat(g, "card", *size, _surface(g, printed(g)))
+    half = np.array([g.uniform(0.033, 0.045), g.uniform(0.006, 0.014), g.uniform(0.06, 0.085)])
+    return HeldObject("book", Block(half, 0.0015), _surface(g, printed(g)), 2 * half[1], smooth=False, roll=(-0.1, 0.1))
 
 
 KINDS: dict[str, Callable[[np.random.Generator], HeldObject]] = {
@@ -277,10 +268,9 @@ KINDS: dict[str, Callable[[np.random.Generator], HeldObject]] = {
     "banana": _banana,
     "screwdriver": _screwdriver,
     "torch": _torch,
-    "pen": _pen,
+    "marker": _marker,
     "box": _box,
     "remote": _remote,
     "phone": _phone,
     "book": _book,
-    "card": _card,
 }

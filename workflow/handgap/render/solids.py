@@ -221,9 +221,7 @@ class Block:
 
 def _welded(mesh: Mesh) -> Mesh:
     _, first, compact = np.unique(np.round(mesh.vertices, 7), axis=0, return_index=True, return_inverse=True)
-    return _without_slivers(
-        Mesh(mesh.vertices[first], compact.reshape(-1)[mesh.faces], mesh.uv, mesh.uv_faces)
-    )
+    return _without_slivers(Mesh(mesh.vertices[first], compact.reshape(-1)[mesh.faces], mesh.uv, mesh.uv_faces))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from typing import Annotated
 import torch
 import typer
 
+from handgap.core.config.dataset import Dataset
 from handgap.core.config.render import Render
 from handgap.core.errors import run_step
-from handgap.core.provenance import settings_hash
+from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.store import Store, write_store
 from handgap.hands.skins import SkinLibrary
 from handgap.render.light import find_hdris
+from handgap.render.proxyreal import ProxyRealShard
 from handgap.render.shard import complete, discard
 from handgap.render.synthetic import SyntheticShard
 from handgap.render.worker import Renderer
@@ -19,11 +21,6 @@ from handgap.render.worker import Renderer
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads")]
-
-
-@app.callback()
-def stage() -> None:
-    """Render shards of hand images with their labels."""
 
 
 @app.command()
@@ -48,11 +45,54 @@ def synthetic(
     library, config = SkinLibrary(skins), settings_hash(render.model_dump(mode="json"))
     with Store(fit) as store, Renderer(library, samples=render.samples, threads=threads) as renderer:
         hdris = find_hdris(hdri_dir)
-        shard = SyntheticShard(store, render_hand, len(library), hdris, render, seed, f"{dataset}/{split}")
+        shard = SyntheticShard(store, render_hand, len(library.synthetic), hdris, render, seed, f"{dataset}/{split}")
         rows = state / f"{code}-{config}-{seed}-{store.digest[:12]}"
         columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
         parents = [store.digest]
     write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents)
+    discard(state)
+
+
+@app.command()
+def proxy(
+    dataset: Annotated[str, typer.Option(help="name of the dataset")],
+    split: Annotated[str, typer.Option(help="its split")],
+    first: Annotated[int, typer.Option(min=0, help="id of the shard's first sample")],
+    count: Annotated[int, typer.Option(min=1, help="samples in the shard")],
+    dataset_settings: Annotated[str, typer.Option(help="the dataset's section, JSON")],
+    render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
+    annotation_hand: Annotated[Path, typer.Option(help="annotation hand (.npz)")],
+    skins: Annotated[Path, typer.Option(help="the render hand's skins (.h5)")],
+    hdri_dir: Annotated[list[Path], typer.Option(help="folder of .exr environment maps; repeatable")],
+    state: Annotated[Path, typer.Option(help="folder of finished rows, taken up after a kill")],
+    out: Annotated[Path, typer.Option(help="shard to write")],
+    study: Annotated[str, typer.Option()],
+    seed: Annotated[int, typer.Option()],
+    code: Annotated[str, typer.Option()],
+    settings: Annotated[str, typer.Option(help="the render section, JSON")],
+    threads: Threads = 1,
+) -> None:
+    """Render proxy-real images out of nothing but a seed."""
+    render, chosen = Render.model_validate_json(settings), Dataset.model_validate_json(dataset_settings)
+    torch.set_num_threads(threads)
+    # how many samples a split has does not change them
+    config = settings_hash([render.model_dump(mode="json"), chosen.model_dump(mode="json", exclude={"splits"})])
+    library, models = SkinLibrary(skins), [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
+    with Renderer(library, samples=render.samples, threads=threads) as renderer:
+        shard = ProxyRealShard(
+            render_hand,
+            annotation_hand,
+            library.proxyreal,
+            find_hdris(hdri_dir),
+            render,
+            chosen,
+            seed,
+            f"{dataset}/{split}",
+        )
+        ids = range(first, first + count)
+        rows = state / "-".join([code, config, str(seed), *models])
+        columns = complete(ids, lambda k: shard.row(ids[k], renderer), rows, f"render {out.stem}")
+    write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=models)
     discard(state)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from handgap.core.config.render import Render
-from handgap.core.conventions import MaskLabel
+from handgap.core.conventions import N_JOINTS, MaskLabel
 from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Store
@@ -30,7 +30,7 @@ class SyntheticShard:
     Args:
         fit: shard of the fit stage.
         model: the render hand's .npz.
-        n_skins: skins in the library.
+        n_skins: skins of the synthetic side, the first ones of the library.
         hdris: all environment maps, sorted.
         settings: the render section.
         seed: the study's seed.
@@ -86,12 +86,12 @@ class SyntheticShard:
         """Columns of the k-th sample; one that cannot be drawn is grey and flagged."""
         labels = {name: self._columns[name][k] for name in COPIED}
         if not self._columns["valid"][k]:
-            return labels | self._blank(str(self._columns["flag"][k]))
+            return labels | blank(self._settings.size, str(self._columns["flag"][k]))
         scene = self.scene(k)
         try:
             truth = label(scene, self._columns["joints"][k])
         except GeometryError as error:
-            return labels | self._blank(str(error))
+            return labels | blank(self._settings.size, str(error))
         stops = rng(self._seed, f"{self._stage}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
         picture = expose(renderer.render(scene), truth.mask > 0, stops)
         return labels | {
@@ -99,27 +99,28 @@ class SyntheticShard:
             "mask": encode_mask(truth.mask),
             "depth": encode_depth(truth.depth),
             "visibility": truth.visibility,
-            "hdri": _map_name(scene.light.hdri),
+            "hdri": map_name(scene.light.hdri),
             "skin": np.int64(scene.parts[0].material.skin),
             "valid": True,
             "flag": "",
         }
 
-    def _blank(self, flag: str) -> Row:
-        size = self._settings.size
-        nothing = np.zeros((size, size))
-        return {
-            "image": encode_rgb(np.full((size, size, 3), GREY, np.uint8)),
-            "mask": encode_mask(nothing),
-            "depth": encode_depth(nothing),
-            "visibility": np.zeros(self._columns["joints"].shape[1], bool),
-            "hdri": "",
-            "skin": np.int64(-1),
-            "valid": False,
-            "flag": flag,
-        }
+
+def blank(size: int, flag: str) -> Row:
+    """Image columns of a picture that cannot be drawn: middle grey, no labels, the reason."""
+    nothing = np.zeros((size, size))
+    return {
+        "image": encode_rgb(np.full((size, size, 3), GREY, np.uint8)),
+        "mask": encode_mask(nothing),
+        "depth": encode_depth(nothing),
+        "visibility": np.zeros(N_JOINTS, bool),
+        "hdri": "",
+        "skin": np.int64(-1),
+        "valid": False,
+        "flag": flag,
+    }
 
 
-def _map_name(hdri: Path) -> str:
+def map_name(hdri: Path) -> str:
     """Asset folder and file: two packages have a "city"."""
     return f"{hdri.parent.name}/{hdri.stem}"

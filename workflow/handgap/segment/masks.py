@@ -21,7 +21,8 @@ GRASPS = ((4, 8, 12, 5, 9), (4, 8), (4, 6, 10))
 HAND, WHOLE, HELD = range(3)  # rows of `boxes` and `scores`
 MIN_SEED_AREA = 10  # px
 AGREEING = 4  # other candidates that a true object is found by
-MAX_OBJECT_AREA = 3.0  # times the hand's outline
+OBJECT_AREA = (0.04, 3.0)  # times the hand's outline
+MAX_FOREARM_COVERED = 0.5  # share of the forearm's first 10 cm; more is the arm itself
 EDGE, MAX_EDGE_CONTACT = 2, 3.0  # px; contact with the image's edge, times the root of the area
 MAX_JOINTS_COVERED = 0.75  # share; more is the hand itself
 MIN_CONTACT = 0.03  # share of the object near the hand
@@ -62,9 +63,7 @@ def tidy(mask: np.ndarray, min_area: int) -> np.ndarray:
     """Without islands and holes below `min_area` px, (H, W) bool."""
     mask = mask.copy()
     for inside in (True, False):
-        count, parts, statistics, _ = cv2.connectedComponentsWithStats(
-            (mask == inside).astype(np.uint8), connectivity=4
-        )
+        _, parts, statistics, _ = cv2.connectedComponentsWithStats((mask == inside).astype(np.uint8), connectivity=4)
         small = statistics[:, cv2.CC_STAT_AREA] < min_area
         small[0] = False
         mask[small[parts]] = not inside
@@ -189,14 +188,15 @@ class HandSegmenter:
 
 
 def _is_held(mask: np.ndarray, prior: HandPrior) -> bool:
-    """Whether a mask may be a thing in this hand: it touches the hand, is not the hand, and no background."""
+    """Whether a mask may be a thing in this hand: it touches the hand, is neither hand nor arm, nor background."""
     edge = np.zeros_like(mask)
     edge[:EDGE] = edge[-EDGE:] = edge[:, :EDGE] = edge[:, -EDGE:] = True
+    smallest, largest = OBJECT_AREA
     return bool(
-        mask.any()
-        and mask.sum() < MAX_OBJECT_AREA * prior.outline.sum()
+        smallest < mask.sum() / prior.outline.sum() < largest
         and (mask & edge).sum() < MAX_EDGE_CONTACT * np.sqrt(mask.sum())
         and _on(prior.joints, mask).mean() < MAX_JOINTS_COVERED
+        and _on(prior.forearm[1:6], mask).mean() < MAX_FOREARM_COVERED
         and _share(dilate(prior.outline, 6), mask) > MIN_CONTACT
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # its C++ side logs each start
 
-from mediapipe.python.solutions.hands import Hands  # noqa: E402
+from mediapipe.python.solutions.hands import Hands
 
 MIN_CONFIDENCE = 0.5
 

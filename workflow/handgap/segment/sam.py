@@ -126,7 +126,7 @@ class MobileSam:
     @torch.inference_mode()
     def embed(self, images: np.ndarray) -> torch.Tensor:
         """See `Segmenter`; bfloat16 inside, float32 (B, 256, S / 16, S / 16) out."""
-        pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float()
+        pixels = torch.tensor(images, device=self._device).permute(0, 3, 1, 2).float()
         height, width = pixels.shape[2:]
         scale = self._scale(height, width)
         scaled = (round(height * scale), round(width * scale))
