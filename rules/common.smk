@@ -74,6 +74,11 @@ def settings(section):
     )
 
 
+def scene_settings(dataset):
+    """What a dataset's pictures depend on: its sizes are not among it."""
+    return json.dumps(STUDY.datasets[dataset].model_dump(mode="json", exclude={"splits"}), sort_keys=True)
+
+
 # --- shards
 
 

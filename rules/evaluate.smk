@@ -27,7 +27,7 @@ rule evaluate_run:
     message:
         "Evaluating {wildcards.network}-{wildcards.recipe} on {wildcards.dataset}/{wildcards.split}"
     shell:
-        "python -m handgap.evaluate.step metrics --pred {input.pred} {params.truth} --out {output} {params.run} "
+        "python -m handgap.evaluate.step --pred {input.pred} {params.truth} --out {output} {params.run} "
         "--dataset {wildcards.dataset} --split {wildcards.split} --study {params.study} --seed {params.seed} "
         "--code {params.code} --settings {params.settings:q} >{log} 2>&1"
 

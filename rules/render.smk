@@ -23,7 +23,7 @@ rule render_real:
     params:
         code=code_of("render.step"),
         settings=settings(STUDY.render),
-        dataset=lambda wildcards: settings(STUDY.datasets[wildcards.dataset]),
+        dataset=lambda wildcards: scene_settings(wildcards.dataset),
         hdris=hdri_options,
         first=first_id,
         size=id_count,

@@ -1,7 +1,7 @@
 """Power grasps: a thing is laid against the palm and each digit closes until its skin touches it.
 
-Joint after joint, as a person's hand (and the automatic grasp of Miller & Allen 2004, "GraspIt!") does it: all joints of
-a digit flex together; where a link touches, it and the joints before it stay, and the rest flexes on.
+Joint after joint, as in the automatic grasp of Miller & Allen (2004, "GraspIt!"): all joints of a digit flex together;
+where a link touches, it and the joints before it stay, and the rest flexes on.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from handgap.core.conventions import FINGERS
-from handgap.core.errors import HandgapError
 from handgap.core.geometry import rodrigues
 from handgap.hands.layers import RenderHand
 from handgap.hands.prior import CHAINS, Angles, PosePrior
@@ -22,15 +21,11 @@ CONTACT = 2.5e-3  # metres: skin nearer than this touches
 PENETRATION = 2e-3  # metres allowed: real finger pads give by as much
 GAP = 2e-4  # metres left when a digit stops
 STEPS = 14  # poses between open and closed
-MAX_TRIES = 40
+MAX_TRIES = 12
 
 # degrees; thumb, index, middle, ring, pinky x base, middle and end joint
 CLOSED = np.array([[35, 45, 70], [80, 105, 70], [80, 100, 70], [80, 100, 70], [75, 95, 70]], float)
 OPEN = np.array([[-15, 0, 0], *[[0, 4, 3]] * 4], float)
-
-
-class GraspError(HandgapError):
-    """No placement led to a stable grasp."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +77,8 @@ class Grasper:
             ::2
         ]
 
-    def grasp(self, thing: HeldObject, shape: np.ndarray, generator: np.random.Generator) -> Grasp:
-        """A stable grasp of `thing` by a hand of `shape` (S,).
-
-        Raises:
-            GraspError: none within `MAX_TRIES` placements.
-        """
+    def grasp(self, thing: HeldObject, shape: np.ndarray, generator: np.random.Generator) -> Grasp | None:
+        """A stable grasp of `thing` by a hand of `shape` (S,), or None when `MAX_TRIES` placements gave none."""
         for tries in range(1, MAX_TRIES + 1):
             start, rotation, translation = self._across_palm(thing, shape, generator)
             if self._depth(thing, self._skins([start], shape)[0], rotation, translation) > PENETRATION:
@@ -96,7 +87,7 @@ class Grasper:
             grasp = self._judge(thing, shape, closed, rotation, translation, tries)
             if grasp.stable and not self._prior.collides(grasp.pose):
                 return grasp
-        raise GraspError(thing.kind, f"no stable grasp in {MAX_TRIES} placements", "give another object or hand shape")
+        return None
 
     def _skins(self, poses: list[Angles], shape: np.ndarray) -> np.ndarray:
         """Skin (B, V, 3) of several angles."""

@@ -5,6 +5,7 @@ Each lives in its own frame, in metres: the long axis is z and the origin is whe
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ class Solid(Protocol):
         """Signed distance (...,) in metres of points (..., 3) to the outside, < 0 within."""
 
 
-def _grid(points: np.ndarray, u: np.ndarray, v: np.ndarray) -> Mesh:
+def grid_mesh(points: np.ndarray, u: np.ndarray, v: np.ndarray) -> Mesh:
     """Mesh of a grid of points (R, C, 3) whose columns wrap round; texture coordinates u (C + 1,) and v (R,)."""
     rows, columns = points.shape[:2]
     r, c = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij")
@@ -137,7 +138,7 @@ class Lathe:
             ],
             -1,
         )
-        body = _grid(points, np.linspace(0, 1, 65), v)
+        body = grid_mesh(points, np.linspace(0, 1, 65), v)
         return join([body, self._handle.mesh]) if self.handle else body
 
     def distance(self, points: np.ndarray) -> np.ndarray:
@@ -150,7 +151,7 @@ class Lathe:
 def _finer(outline: np.ndarray, step: float = 0.008) -> np.ndarray:
     """Long segments of the outline in steps, so that smooth normals stay flat on flat parts."""
     pieces = []
-    for a, b in zip(outline[:-1], outline[1:], strict=True):
+    for a, b in pairwise(outline):
         n = max(1, int(np.ceil(np.linalg.norm(b - a) / step)))
         pieces.append(a + (b - a) * np.arange(n)[:, None] / n)
     return np.concatenate([*pieces, outline[-1:]])
@@ -161,7 +162,7 @@ def _polygon_distance(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
     shape, points = points.shape[:-1], points.reshape(-1, 2)
     nearest = np.full(len(points), np.inf)
     inside = np.zeros(len(points), bool)
-    for a, b in zip(outline[:-1], outline[1:], strict=True):
+    for a, b in pairwise(outline):
         edge, offset = b - a, points - a
         t = np.clip(offset @ edge / max(edge @ edge, 1e-18), 0, 1)
         nearest = np.minimum(nearest, ((offset - t[:, None] * edge) ** 2).sum(1))
@@ -253,7 +254,7 @@ class Tube:
         rings = [*start, *zip(self.path, self.radii, range(len(self.path)), strict=True), *end]
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None]
         points = np.stack([c + r * (np.cos(angle) * across[k] + np.sin(angle) * up[k]) for c, r, k in rings])
-        return _grid(points, np.linspace(0, 1, 25), np.linspace(0, 1, len(rings)))
+        return grid_mesh(points, np.linspace(0, 1, 25), np.linspace(0, 1, len(rings)))
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """Distance to the centre line less the radius there: exact where the radius is constant."""

@@ -13,7 +13,8 @@ from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.store import Store, write_store
 from handgap.hands.skins import SkinLibrary
 from handgap.render.light import find_hdris
-from handgap.render.proxyreal import ProxyRealShard
+from handgap.render.proxy import ProxyScenes
+from handgap.render.proxyreal import proxy_row
 from handgap.render.shard import complete, discard
 from handgap.render.synthetic import SyntheticShard
 from handgap.render.worker import Renderer
@@ -79,19 +80,23 @@ def proxy(
     config = settings_hash([render.model_dump(mode="json"), chosen.model_dump(mode="json", exclude={"splits"})])
     library, models = SkinLibrary(skins), [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
     with Renderer(library, samples=render.samples, threads=threads) as renderer:
-        shard = ProxyRealShard(
-            render_hand,
-            annotation_hand,
-            library.proxyreal,
-            find_hdris(hdri_dir),
-            render,
+        scenes = ProxyScenes(
+            dataset,
+            split,
             chosen,
-            seed,
-            f"{dataset}/{split}",
+            render_hand=render_hand,
+            annotation_hand=annotation_hand,
+            skins=library.proxyreal,
+            hdris=find_hdris(hdri_dir),
+            size=render.size,
+            seed=seed,
+            subsurface=render.subsurface,
         )
         ids = range(first, first + count)
         rows = state / "-".join([code, config, str(seed), *models])
-        columns = complete(ids, lambda k: shard.row(ids[k], renderer), rows, f"render {out.stem}")
+        columns = complete(
+            ids, lambda k: proxy_row(ids[k], scenes, renderer, chosen, render.size, seed), rows, f"render {out.stem}"
+        )
     write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=models)
     discard(state)
 

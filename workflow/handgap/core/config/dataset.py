@@ -16,3 +16,7 @@ class Dataset(Section):
     )
     held_object_ratio: Unit = Field(0.5, description="share of images with an object in the hand")
     sleeve_ratio: Unit = Field(0.35, description="share of forearms in a sleeve")
+    watch_ratio: Unit = Field(0.15, description="share of bare forearms with a wrist watch")
+    clutter_ratio: Unit = Field(0.25, description="share of images with another thing behind the hand")
+    motion_blur_ratio: Unit = Field(0.15, description="share of images blurred by motion")
+    noise: float = Field(1.0, ge=0, description="strength of sensor noise; 1 = a phone camera indoors")

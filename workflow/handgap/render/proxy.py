@@ -1,0 +1,263 @@
+"""Proxy-real scenes: a whole forearm, held things in a real grasp, sleeves and watches, seen from all round.
+
+What the synthetic side lacks, and (with `camera`) a physical camera's faults. Skins: those the synthetic side never wears.
+Light: all maps. Of both, a dataset's splits take turns, so that train and test share no skin and no scene.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from handgap.core.config.dataset import Dataset
+from handgap.core.conventions import MaskLabel
+from handgap.core.errors import ConfigError, HandgapError
+from handgap.core.geometry import project, random_rotation, rodrigues
+from handgap.core.seeds import integer_seed, rng
+from handgap.hands.layers import AnnotationHand, RenderHand, axis_angles
+from handgap.hands.prior import PosePrior
+from handgap.render.garments import Forearm, sleeve, watch
+from handgap.render.grasp import Grasp, Grasper
+from handgap.render.light import draw_light
+from handgap.render.objects import HeldObject, random_object
+from handgap.render.spec import Lens, MeshPart, SceneSpec, SkinMaterial
+
+Thing = TypeVar("Thing")
+FOREARM = 25  # its column in the skin weights
+MAX_OBJECTS, MAX_VIEWS = 10, 300
+HAND_BOX = (0.40, 0.75)  # longest side of the hand's box, share of the image
+DISTANCE = (0.35, 0.9)  # metres from the camera
+NEAREST_SKIN = 0.12  # metres
+ELBOW = 0.02  # metres of the arm's end that must not show
+TOWARDS_CAMERA = 0.65  # cosine between forearm and line of sight above which the arm hides its hand
+
+
+class SceneError(HandgapError):
+    """No scene met the requirements within the tries allowed."""
+
+
+@dataclass(frozen=True)
+class ProxySample:
+    """A scene and its labels.
+
+    Attributes:
+        spec: what to render.
+        joints: (21, 3) and vertices: (778, 3), metres, camera frame.
+        pose, shape, trans: (48,), (10,), (3,) annotation-hand parameters: the render hand's joint rotations, shape
+            by linear least squares on the rest surface, translation by the mean. They reproduce `vertices` only up to
+            `residual_mm` (mean vertex distance): the two hands' pose correctives and centres differ.
+        render_pose, render_shape, render_trans: (60,), (S,), (3,) parameters of the hand rendered.
+        forearm: (3,) axis-angle of the forearm at the wrist.
+        object: kind of the held thing, "" = none.
+    """
+
+    spec: SceneSpec
+    joints: np.ndarray
+    vertices: np.ndarray
+    pose: np.ndarray
+    shape: np.ndarray
+    trans: np.ndarray
+    residual_mm: float
+    render_pose: np.ndarray
+    render_shape: np.ndarray
+    render_trans: np.ndarray
+    forearm: np.ndarray
+    object: str
+
+
+class ProxyScenes:
+    """Scenes of one split of a proxy-real dataset.
+
+    Args:
+        name: of the dataset.
+        split: one of the dataset's.
+        settings: the dataset's section.
+        render_hand, annotation_hand: the models' .npz.
+        skins: indices of the proxy-real skins.
+        hdris: all environment maps, sorted.
+        size: image edge, px.
+        seed: the study's seed.
+        subsurface: skin with subsurface scattering.
+
+    Raises:
+        ConfigError: the dataset has no such split.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        settings: Dataset,
+        *,
+        render_hand: Path,
+        annotation_hand: Path,
+        skins: Sequence[int],
+        hdris: Sequence[Path],
+        size: int,
+        seed: int,
+        subsurface: bool = True,
+    ):
+        if split not in settings.splits:
+            raise ConfigError(f"datasets.{name}.splits", f"has no '{split}'", f"one of {list(settings.splits)}")
+        self._hand, self._annotation = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
+        self._prior = PosePrior.load(render_hand)
+        self._grasper = Grasper(self._hand, self._prior)
+        with np.load(render_hand, allow_pickle=False) as arrays:
+            self._faces, self._arm_faces = arrays["faces_forearm"].astype(np.int32), arrays["arm_faces"]
+            self._uv, self._uv_faces = arrays["uv"], arrays["uv_faces_forearm"]
+        self._arm = np.unique(self._faces[self._arm_faces])
+        reach = np.linalg.norm(self._hand.v_template.numpy()[self._arm], axis=1)  # the rest frame's origin: the wrist
+        self._end = self._arm[reach > reach.max() - ELBOW]
+        self._sleeved = np.flatnonzero(self._hand.weights[:, FOREARM].numpy() > 0.02)
+        self._palm_side = np.setdiff1d(np.arange(len(self._hand.weights)), self._arm)
+        turn, turns = list(settings.splits).index(split), len(settings.splits)
+        self._skins = _turn_of(skins, turn, turns)
+        self._hdris = _turn_of(hdris, turn, turns)
+        self.stage, self._settings = f"render/proxyreal/{name}/{split}", settings
+        self._size, self._seed, self._subsurface = size, seed, subsurface
+
+    def sample(self, sample_id: int) -> ProxySample:
+        """Scene and labels of one sample: a function of its id and the study's seed alone.
+
+        Raises:
+            SceneError: no grasp or view met the requirements.
+        """
+        g = rng(self._seed, self.stage, sample_id)
+        shape = self._prior.sample_shape(g)
+        thing, grasp = self._held(shape, g) if g.random() < self._settings.held_object_ratio else (None, None)
+        pose = (grasp.pose if grasp else self._prior.sample_pose(g)).copy()
+        forearm = np.radians(np.clip(g.normal(0, [16.0, 6.0, 8.0]), [-45, -12, -18], [45, 12, 18]))
+        rest, wrist = self._skin(pose, shape, forearm)
+        turn, trans, K = self._view(rest, wrist, g)
+        pose[:3] = axis_angles(torch.from_numpy(turn)).numpy()
+        skin = (rest - wrist) @ turn.T + wrist + trans
+        parts = [self._hand_part(skin, g), *self._clothes(skin, wrist + trans, turn @ rodrigues(forearm), g)]
+        if thing is not None:
+            parts.append(thing.part(turn @ grasp.rotation, turn @ (grasp.translation - wrist) + wrist + trans))
+        if g.random() < self._settings.clutter_ratio:
+            parts.append(self._clutter(skin, K, g))
+        depth = float(skin[self._palm_side, 2].mean())
+        spec = SceneSpec(
+            sample_id=sample_id,
+            K=K,
+            width=self._size,
+            height=self._size,
+            parts=parts,
+            light=draw_light(g, self._hdris),
+            seed=integer_seed(self._seed, self.stage, sample_id),
+            lens=Lens(fstop=float(g.uniform(8, 22)), focus=depth),
+        )
+        return self._labelled(spec, skin, pose, shape, trans, forearm, thing.kind if thing else "")
+
+    def _held(self, shape: np.ndarray, g: np.random.Generator) -> tuple[HeldObject, Grasp]:
+        for _ in range(MAX_OBJECTS):
+            thing = random_object(g)
+            grasp = self._grasper.grasp(thing, shape, g)
+            if grasp is not None:
+                return thing, grasp
+        raise SceneError(self.stage, f"no grasp of {MAX_OBJECTS} objects", "check the hand model")
+
+    def _skin(self, pose: np.ndarray, shape: np.ndarray, forearm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Skin (V, 3) and wrist (3,) before the global rotation."""
+        with torch.inference_mode():
+            out = self._hand(*(torch.from_numpy(x).float()[None] for x in (pose, shape, np.zeros(3), forearm)))
+        return out.vertices[0].numpy().astype(np.float64), out.joints25[0, 0].numpy().astype(np.float64)
+
+    def _view(
+        self, skin: np.ndarray, wrist: np.ndarray, g: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rotation (3, 3) about the wrist, translation (3,) and K (3, 3): the arm comes from outside the picture."""
+        size = self._size
+        for _ in range(MAX_VIEWS):
+            turn, distance = random_rotation(g), g.uniform(*DISTANCE)
+            points = (skin - wrist) @ turn.T
+            hand = points[self._palm_side]
+            points = points - (hand.min(0) + hand.max(0)) / 2 + [0, 0, distance]
+            flat = points[self._palm_side, :2] / points[self._palm_side, 2:]
+            focal = g.uniform(*HAND_BOX) * size / np.ptp(flat, axis=0).max()
+            centre = size * (0.5 + g.normal(0, 0.02, 2))
+            K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
+            # the hand's box near the middle of the picture
+            aim = size * (0.5 + g.uniform(-0.06, 0.06, 2))
+            middle = (flat.min(0) + flat.max(0)) / 2
+            points[:, :2] += ((aim - centre) / focal - middle) * distance
+            elbow = points[self._end].mean(0) - points[self._palm_side].mean(0)
+            sight = points[self._palm_side].mean(0)
+            towards = -(elbow @ sight) / np.linalg.norm(elbow) / np.linalg.norm(sight)
+            if towards > TOWARDS_CAMERA or points[:, 2].min() < NEAREST_SKIN:
+                continue
+            end = project(points[self._end], K)
+            if ((end > -2) & (end < size + 2)).all(1).any():
+                continue
+            return turn, points[0] - (skin[0] - wrist) @ turn.T - wrist, K
+        raise SceneError(self.stage, f"no view in {MAX_VIEWS} shows the hand well", "check the forearm of the model")
+
+    def _hand_part(self, skin: np.ndarray, g: np.random.Generator) -> MeshPart:
+        material = SkinMaterial(
+            int(self._skins[g.integers(len(self._skins))]),
+            subsurface=self._subsurface,
+            roughness_gain=float(g.uniform(0.75, 1.2)),
+        )
+        label = np.where(self._arm_faces, MaskLabel.ARM, MaskLabel.HAND).astype(np.uint8)
+        return MeshPart("hand", skin, self._faces, label, material, self._uv, self._uv_faces)
+
+    def _clothes(self, skin: np.ndarray, wrist: np.ndarray, turn: np.ndarray, g: np.random.Generator) -> list[MeshPart]:
+        along = skin[self._end].mean(0) - wrist
+        along /= np.linalg.norm(along)
+        back = turn[:, 2] - (turn[:, 2] @ along) * along  # z of the rest frame: out of the back of the hand
+        back /= np.linalg.norm(back)
+        arm = Forearm(wrist, np.stack([back, np.cross(along, back), along], 1), skin[self._sleeved])
+        if g.random() < self._settings.sleeve_ratio:
+            return [sleeve(arm, g)]
+        return watch(arm, g) if g.random() < self._settings.watch_ratio else []
+
+    def _clutter(self, skin: np.ndarray, K: np.ndarray, g: np.random.Generator) -> MeshPart:
+        """Something behind the hand, anywhere in the picture."""
+        depth = skin[:, 2].max() + g.uniform(0.15, 0.5)
+        pixel = np.append(g.uniform(0, self._size, 2), 1.0)
+        return random_object(g).part(random_rotation(g), np.linalg.inv(K) @ pixel * depth, MaskLabel.BACKGROUND)
+
+    def _labelled(
+        self,
+        spec: SceneSpec,
+        skin: np.ndarray,
+        render_pose: np.ndarray,
+        render_shape: np.ndarray,
+        render_trans: np.ndarray,
+        forearm: np.ndarray,
+        kind: str,
+    ) -> ProxySample:
+        with torch.inference_mode():
+            vertices = self._hand.to_annotation(torch.from_numpy(skin).float()[None])
+            pose = self._hand.annotation_pose(torch.from_numpy(render_pose).float()[None])
+            rest = self._skin(np.zeros(60), render_shape, np.zeros(3))[0]
+            target = self._hand.to_annotation(torch.from_numpy(rest).float()[None])[0] - self._annotation.v_template
+            target = target - target.mean(0)
+            basis = self._annotation.shapedirs - self._annotation.shapedirs.mean(0)
+            shape = torch.linalg.lstsq(basis.flatten(0, 1), target.reshape(-1, 1)).solution.T
+            posed = self._annotation(pose, shape, torch.zeros(1, 3)).vertices
+            trans = (vertices - posed).mean(1)
+            residual = (vertices - posed - trans[:, None]).norm(dim=-1).mean()
+            joints = self._annotation.regress_joints(vertices)
+        return ProxySample(
+            spec=spec,
+            joints=joints[0].numpy(),
+            vertices=vertices[0].numpy(),
+            pose=pose[0].numpy(),
+            shape=shape[0].numpy(),
+            trans=trans[0].numpy(),
+            residual_mm=1000.0 * float(residual),
+            render_pose=render_pose,
+            render_shape=render_shape,
+            render_trans=render_trans,
+            forearm=forearm,
+            object=kind,
+        )
+
+
+def _turn_of(things: Sequence[Thing], turn: int, turns: int) -> Sequence[Thing]:
+    """Every `turns`-th thing from the `turn`-th on; all of them where there are too few to share."""
+    return things[turn::turns] if len(things) >= turns else things
