@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from handgap.core.config.dataset import Dataset
 from handgap.core.images import decode_rgb
 from handgap.render.camera import _streak, develop, photograph

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from handgap.core.conventions import FINGERS
 from handgap.hands.layers import RenderHand
 from handgap.hands.prior import PosePrior

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import trimesh
-from scipy.spatial import cKDTree
-
 from handgap.render.objects import KINDS, random_object
+from scipy.spatial import cKDTree
 
 OPEN = {"mug", "cup"}  # the distance is to the filled outside
 

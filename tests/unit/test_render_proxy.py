@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from handgap.core.config.dataset import Dataset
 from handgap.core.conventions import MaskLabel
 from handgap.core.errors import ConfigError
@@ -27,7 +26,7 @@ def scenes(split="train", **settings):
         Dataset(**settings),
         render_hand=MODELS / "open_nimble.npz",
         annotation_hand=MODELS / "open_mano.npz",
-        n_skins=12,
+        skins=range(1, 12, 2),
         hdris=MAPS,
         size=224,
         seed=0,

@@ -27,15 +27,15 @@ def develop(linear: np.ndarray, subject: np.ndarray, generator: np.random.Genera
     Returns:
         (H, W, 3) uint8 sRGB.
     """
-    strength = generator.uniform(0.2, 0.9)
-    tint = np.exp(generator.normal(0.0, 0.06, 3))
+    strength = generator.uniform(0.0, 0.6)
+    tint = np.exp(generator.normal(0.0, 0.035, 3))
     light = linear * (white_balance(linear, subject, strength) * tint / tint[1])
     light = light * meter(light, subject) * np.exp2(generator.normal(0.0, EXPOSURE_STOPS))
     light = light * _vignette(light.shape[:2], generator.uniform(0.0, 0.35))[..., None]
     length, angle = generator.uniform(2.0, 6.0), generator.uniform(0.0, np.pi)
     if generator.random() < settings.motion_blur_ratio:
         light = cv2.filter2D(light.astype(np.float32), -1, _streak(length, angle), borderType=cv2.BORDER_REPLICATE)
-    gain = settings.noise * np.exp2(generator.uniform(-1.5, 1.0))  # ISO
+    gain = settings.noise * np.exp2(generator.uniform(-2.0, 0.7))  # ISO
     deviation = np.sqrt(gain * SHOT * np.maximum(light, 0.0) + (gain * READ) ** 2)
     noisy = light + deviation * generator.normal(size=light.shape)
     return np.rint(255.0 * tone_map(noisy)).astype(np.uint8)

@@ -47,7 +47,10 @@ class Forearm:
         return centre, np.where(facing > 0.2, support[None] / np.maximum(facing, 0.2), np.inf).min(1)
 
     def tube(self, stations: np.ndarray, swell: np.ndarray) -> Mesh:
-        """Surface through stations (metres from the wrist, outward-facing where they ascend) at the sections' radii plus `swell` (S, ANGLES)."""
+        """Surface through stations (S,), metres from the wrist, at the sections' radii plus `swell` (S, ANGLES).
+
+        It faces outwards where the stations ascend.
+        """
         angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
         rings = []
         for at, more in zip(stations, swell, strict=True):

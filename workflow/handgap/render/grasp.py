@@ -112,9 +112,11 @@ class Grasper:
         if g.random() < 0.12:
             turn = turn @ np.diag([1.0, -1.0, -1.0])
         knuckles = self._prior.joints[CHAINS[1:, 0]].mean(0)
-        # the thicker the thing, the farther from the wrist
-        share = g.uniform(0.74, 0.86) + 2.0 * thing.thickness
-        centre = np.array([knuckles[0] * g.uniform(0.0, 1.0), knuckles[1] * min(share, 0.98), -0.15])
+        # the thicker the thing, the farther from the wrist; a wide one (phone, book) clears the ball of the thumb
+        share = min(g.uniform(0.74, 0.86) + 2.0 * thing.thickness, 0.98)
+        overhang = max(0.0, float(thing.solid.mesh.vertices[:, 0].max()) - 0.028) if thing.flat else 0.0
+        along = knuckles[1] * share + g.uniform(0.6, 1.2) * overhang
+        centre = np.array([knuckles[0] * g.uniform(0.0, 1.0), along, -0.15])
         return start, turn, self._advance(thing, skin[self._still], turn, centre, np.array([0.0, 0.0, 1.0]))
 
     def _advance(

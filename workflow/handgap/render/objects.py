@@ -33,6 +33,11 @@ class HeldObject:
     smooth: bool = True
     roll: tuple[float, float] = (-np.pi, np.pi)
 
+    @property
+    def flat(self) -> bool:
+        """Wider (x) than twice its thickness."""
+        return bool(np.ptp(self.solid.mesh.vertices[:, 0]) > 2.0 * self.thickness)
+
     def draw_roll(self, generator: np.random.Generator) -> float:
         """A turn about z within `roll`."""
         return generator.uniform(*self.roll)
@@ -59,7 +64,7 @@ def random_object(generator: np.random.Generator, kind: str | None = None) -> He
     return KINDS[kind](generator)
 
 
-def colour(g: np.random.Generator, saturation: tuple[float, float] = (0.2, 0.9)) -> Colour:
+def colour(g: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.8)) -> Colour:
     """Linear RGB of a random hue."""
     srgb = colorsys.hsv_to_rgb(g.random(), g.uniform(*saturation), g.uniform(0.15, 0.95))
     return tuple(float(c**2.2) for c in srgb)

@@ -1,7 +1,7 @@
 """Proxy-real scenes: a whole forearm, held things in a real grasp, sleeves and watches, seen from all round.
 
-What the synthetic side lacks, and (with `camera`) a physical camera's faults. Skins: those the synthetic side never wears.
-Light: all maps. Of both, a dataset's splits take turns, so that train and test share no skin and no scene.
+What the synthetic side lacks, and (with `camera`) a physical camera's faults. Skins are those the synthetic side never
+wears, light is any map. Of both, a dataset's splits take turns, so that train and test share no skin and no scene.
 """
 
 from collections.abc import Sequence

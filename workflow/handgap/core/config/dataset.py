@@ -12,11 +12,11 @@ class Dataset(Section):
 
     kind: Literal["proxyreal"] = Field("proxyreal", description="how the real side is made")
     splits: dict[Name, Annotated[int, Field(ge=1)]] = Field(
-        {"train": 160, "test": 64}, description="images in each split"
+        {"train": 144, "test": 48}, description="images in each split"
     )
     held_object_ratio: Unit = Field(0.5, description="share of images with an object in the hand")
     sleeve_ratio: Unit = Field(0.35, description="share of forearms in a sleeve")
     watch_ratio: Unit = Field(0.15, description="share of bare forearms with a wrist watch")
-    clutter_ratio: Unit = Field(0.25, description="share of images with another thing behind the hand")
+    clutter_ratio: Unit = Field(0.15, description="share of images with another thing behind the hand")
     motion_blur_ratio: Unit = Field(0.15, description="share of images blurred by motion")
     noise: float = Field(1.0, ge=0, description="strength of sensor noise; 1 = a phone camera indoors")
