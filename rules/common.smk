@@ -28,6 +28,11 @@ MODELS = "results/models"
 HDRI_ASSETS = [
     f"results/assets/{asset}/asset.json" for asset in ("hdri_bpy", "hdri_pmndrs")
 ]
+OBJECT_ASSETS = (
+    ["results/assets/objects_sweethome3d/asset.json"]
+    if "sweethome3d" in STUDY.assets.objects
+    else []
+)
 
 
 def shell_prefix():
@@ -76,7 +81,10 @@ def settings(section):
 
 def scene_settings(dataset):
     """What a dataset's pictures depend on: its sizes are not among it."""
-    return json.dumps(STUDY.datasets[dataset].model_dump(mode="json", exclude={"splits"}), sort_keys=True)
+    return json.dumps(
+        STUDY.datasets[dataset].model_dump(mode="json", exclude={"splits"}),
+        sort_keys=True,
+    )
 
 
 # --- shards
@@ -88,8 +96,11 @@ def shard_count(dataset, split):
 
 def shards(stage, dataset, split, variant=None):
     """All shards of a split at one stage."""
-    folder = f"<results>/{stage}/{dataset}/{split}" + (f"/{variant}" if variant else "")
-    return [f"{folder}/{k:05d}.h5" for k in range(shard_count(dataset, split))]
+    split_folder = f"{split}/{variant}" if variant else split
+    return [
+        f"<results>/{stage}/{dataset}/{split_folder}/{k:05d}.h5"
+        for k in range(shard_count(dataset, split))
+    ]
 
 
 def first_id(wildcards):
@@ -157,8 +168,20 @@ def repeated(flag, paths):
     )
 
 
+def folders(paths):
+    return [
+        str(Path(path).parent)
+        for path in ([paths] if isinstance(paths, str) else paths)
+    ]
+
+
 def hdri_options(wildcards, input):
-    return repeated("--hdri-dir", [str(Path(path).parent) for path in input.hdris])
+    return repeated("--hdri-dir", folders(input.hdris))
+
+
+def catalogue_option(wildcards, input):
+    """Nothing unless the study holds objects out of a catalogue."""
+    return repeated("--catalogue", folders(input.objects))
 
 
 # --- what a study asks for

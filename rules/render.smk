@@ -7,6 +7,7 @@ rule render_real:
         nimble=f"{MODELS}/open_nimble.npz",
         skins=f"{MODELS}/open_nimble_skins.h5",
         hdris=HDRI_ASSETS,
+        objects=OBJECT_ASSETS,
     output:
         "<results>/real/{dataset}/{split}/{shard}.h5",
     log:
@@ -25,6 +26,8 @@ rule render_real:
         settings=settings(STUDY.render),
         dataset=lambda wildcards: scene_settings(wildcards.dataset),
         hdris=hdri_options,
+        objects=json.dumps(STUDY.assets.objects),
+        catalogue=catalogue_option,
         first=first_id,
         size=id_count,
         study=STUDY.study,
@@ -35,6 +38,7 @@ rule render_real:
         "python -m handgap.render.step proxy --dataset {wildcards.dataset} --split {wildcards.split} "
         "--first {params.first} --count {params.size} --dataset-settings {params.dataset:q} "
         "--render-hand {input.nimble} --annotation-hand {input.mano} --skins {input.skins} {params.hdris} "
+        "--objects {params.objects:q} {params.catalogue} "
         "--state results/.state/{params.study}/real/{wildcards.dataset}/{wildcards.split}/{wildcards.shard} "
         "--out {output} --threads {threads} --study {params.study} --seed {params.seed} --code {params.code} "
         "--settings {params.settings:q} >{log} 2>&1"

@@ -47,7 +47,7 @@ rule make_table:
 
 rule draw_spectrum:
     input:
-        lambda wildcards: f"<results>/spectra/{EXPERIMENTS['figure_spectrum'].test.replace('/', '-')}.csv",
+        lambda wildcards: f"<results>/spectra/{EXPERIMENTS['figure_spectrum'].test_stem}.csv",
     output:
         png=report(
             "<results>/figures/figure_spectrum.png",

@@ -8,6 +8,23 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
 ROOT = Path(__file__).parents[1]
+MADE = (
+    *(f"models/{name}" for name in ("open_mano.npz", "open_nimble.npz", "open_nimble_skins.h5")),
+    *(f"assets/{name}/asset.json" for name in ("efficientnet_lite0", "hdri_bpy", "mobilesam")),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need what a study makes come after those that run one."""
+    items.sort(key=lambda item: "made" in item.fixturenames)
+
+
+@pytest.fixture(scope="session")
+def made() -> Path:
+    """The folder results/, with the hand models and assets of an earlier run."""
+    if missing := [name for name in MADE if not (ROOT / "results" / name).exists()]:
+        pytest.skip(f"results/{missing[0]} is not there: `make smoke` makes it")
+    return ROOT / "results"
 
 
 @contextmanager

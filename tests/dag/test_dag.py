@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import ROOT, planned
 
 SMOKE = ROOT / "config" / "smoke.yaml"

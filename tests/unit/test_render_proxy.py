@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from handgap.core.errors import ConfigError
 from handgap.core.geometry import project
 from handgap.hands.layers import AnnotationHand, RenderHand
 from handgap.render.labels import label
+from handgap.render.objects import random_object
 from handgap.render.proxy import ProxyScenes
 
 MODELS = Path(__file__).parents[2] / "results" / "models"
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 MAPS = [Path(f"{k}.exr") for k in range(8)]
 
 
-def scenes(split="train", **settings):
+def scenes(split="train", objects=(random_object,), **settings):
     return ProxyScenes(
         "proxyfrei",
         split,
@@ -28,6 +30,7 @@ def scenes(split="train", **settings):
         annotation_hand=MODELS / "open_mano.npz",
         skins=range(1, 12, 2),
         hdris=MAPS,
+        objects=objects,
         size=224,
         seed=0,
     )
@@ -85,6 +88,21 @@ def test_clothes_belong_to_the_arm():
     parts = scenes(sleeve_ratio=0.0, watch_ratio=1.0, held_object_ratio=0.0).sample(0).spec.parts
     assert {p.name for p in parts} >= {"watch.band", "watch.case"}
     assert all(p.label == MaskLabel.ARM for p in parts if p.name.startswith("watch"))
+
+
+def test_clutter_lies_well_behind_the_hand():
+    for k in range(8):
+        parts = {p.name.split(".")[0]: p for p in scenes(clutter_ratio=1.0, held_object_ratio=0.0).sample(k).spec.parts}
+        assert parts["clutter"].vertices[:, 2].min() >= parts["hand"].vertices[:, 2].max() + 0.3
+        assert parts["clutter"].label == MaskLabel.BACKGROUND
+
+
+def test_things_come_of_every_source_the_study_names():
+    def other(generator):
+        return replace(random_object(generator), kind="other/thing")
+
+    held = {scenes(objects=(random_object, other), held_object_ratio=1.0).sample(k).object for k in range(8)}
+    assert "other/thing" in held and held - {"other/thing"}
 
 
 def test_unknown_split_is_named():

@@ -12,6 +12,7 @@ from handgap.compose.amplitude import augment_amplitude
 from handgap.compose.paste import Layer, draw_partner, paste
 from handgap.compose.sources import RealSide
 from handgap.compose.spectrum import Profile, compare, log_amplitude
+from handgap.core.config.base import parse_json
 from handgap.core.config.compose import Composition
 from handgap.core.config.train import Amplitude
 from handgap.core.errors import ConfigError, CorruptFileError, run_step
@@ -58,7 +59,7 @@ def compose(
     code: Annotated[str, typer.Option()],
 ) -> None:
     """Paste arms and objects of the real side into one shard of synthetic renders."""
-    choice = Composition.model_validate_json(composition)
+    choice = parse_json(Composition, composition, "--composition")
     needs_own, needs_random = ("own" in (choice.arm, choice.object), "random" in (choice.arm, choice.object))
     with Store(synthetic) as store, RealSide(real, masks) as side:
         kept = [name for name in store.names if name not in ("image", "mask", "valid", "flag")]
@@ -139,7 +140,7 @@ def spectrum(
     if missing:
         raise ConfigError("--group", f"no group named {' or '.join(sorted(missing))}", "pass --group NAME=SHARD,SHARD")
     profiles = {name: _profile((rgb for _, rgb in _images(paths, seed)), name, seed) for name, paths in shards.items()}
-    augmented = _augmented(_images(shards["composed"], seed), Amplitude.model_validate_json(amplitude), seed)
+    augmented = _augmented(_images(shards["composed"], seed), parse_json(Amplitude, amplitude, "--amplitude"), seed)
     profiles["augmented"] = _profile(augmented, "augmented", seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     compare(profiles, "real").to_csv(out, index=False, float_format="%.6g")

@@ -1,12 +1,15 @@
-"""Files that exist whole or not at all."""
+"""Files that exist whole or not at all, and files of arrays read with their faults named."""
 
 import errno
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from handgap.core.errors import DiskFullError
+import numpy as np
+
+from handgap.core.errors import CorruptFileError, DiskFullError, MissingAssetError
 
 
 @contextmanager
@@ -28,3 +31,28 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path | str, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """All arrays of an `.npz` file, by name.
+
+    Args:
+        path: the file.
+        names: arrays it must have.
+
+    Raises:
+        MissingAssetError: there is no such file.
+        CorruptFileError: it is truncated or no such file, or lacks one of the names.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingAssetError(path, "no such file", f"make it: snakemake {path}")
+    cure = "delete it and run snakemake again: only it is made anew"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise CorruptFileError(path, f"not a readable file of arrays ({error})", cure) from error
+    if missing := set(names) - set(arrays):
+        raise CorruptFileError(path, f"lacks {', '.join(sorted(missing))}", cure)
+    return arrays

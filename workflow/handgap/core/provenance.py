@@ -6,12 +6,20 @@ import json
 from functools import cache
 from pathlib import Path
 
+from handgap.core.errors import MissingAssetError
+
 PACKAGE = "handgap"
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """sha256 of a file's bytes.
+
+    Raises:
+        MissingAssetError: there is no such file.
+    """
+    if not path.is_file():
+        raise MissingAssetError(path, "no such file", f"make it: snakemake {path}")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from handgap.core.config.base import parse_json
 from handgap.core.config.evaluate import Evaluate
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
@@ -34,7 +35,7 @@ def metrics(
     per_sample: Annotated[Path | None, typer.Option(help="per-sample metrics (.h5)")] = None,
 ) -> None:
     """Evaluate one run on one split."""
-    options = Evaluate.model_validate_json(settings)
+    options = parse_json(Evaluate, settings, "--settings")
     pairs = read_pairs(pred, truth)
     protocol = PROTOCOLS[options.protocol]
     scores = evaluate(protocol, pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)

@@ -6,10 +6,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from handgap.core.config.base import parse_json
 from handgap.core.config.fit import Fit
 from handgap.core.conventions import Side
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
+from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
 from handgap.hands.fit import Fitter
 
@@ -29,7 +31,8 @@ def fit(
     settings: Annotated[str, typer.Option(help="fit section of the study, JSON")],
 ) -> None:
     """Fit every mesh of a shard; a left hand is fitted as its mirror image (x -> -x)."""
-    chosen = Fit.model_validate_json(settings)
+    round_alike()
+    chosen = parse_json(Fit, settings, "--settings")
     fitter = Fitter.load(render_hand, annotation_hand, chosen)
     with Store(real) as store:
         columns = {name: store.column(name) for name in LABELS}

@@ -49,6 +49,19 @@ def build_annotation(skin: Skin) -> Annotation:
     return Annotation(ids=ids, faces=faces, weights=merged, tip_vertices=np.array(tips))
 
 
+# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO sees the knuckle
+# (wrist to knuckle over wrist to tip: 0.54 and 0.57 in published MANO meshes, 0.57 and 0.62 here), by MANO's joint id
+KNUCKLES_BACK = {1: 0.056, 7: 0.075}  # index, pinky
+
+
+def keypoint_regressor(J_regressor: np.ndarray) -> np.ndarray:
+    """Regressor (16, V) of the joints as annotations place them, from that of the joints the skin turns about."""
+    seen = J_regressor.copy()
+    for joint, back in KNUCKLES_BACK.items():
+        seen[joint] += back * (J_regressor[0] - J_regressor[joint])
+    return seen
+
+
 def annotation_arrays(
     annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, skin: Skin
 ) -> dict[str, np.ndarray]:
@@ -61,13 +74,15 @@ def annotation_arrays(
     """
     ids = annotation.ids
     joints = skin.joint_samples[:, ANNOTATION_BONES]
+    J_regressor = joint_regressor(mean[ids], skin.samples[:, ids], joints, np.arange(len(ids)), 60)
     return {
         "v_template": mean[ids],
         "faces": annotation.faces,
         "shapedirs": shapedirs[ids, :, :N_SHAPE],
         # vertices and weights are the render hand's own: skinning agrees without correctives
         "posedirs": np.zeros((len(ids), 3, 9 * (len(MANO_PARENTS) - 1))),
-        "J_regressor": joint_regressor(mean[ids], skin.samples[:, ids], joints, np.arange(len(ids)), 60),
+        "J_regressor": J_regressor,
+        "keypoint_regressor": keypoint_regressor(J_regressor),
         "weights": annotation.weights,
         "parents": MANO_PARENTS,
         "tip_vertices": annotation.tip_vertices,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from handgap.core.conventions import MANO_TO_SIMPLE
-from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.files import read_arrays
 
 # NIMBLE's 20 rotating bones; the five finger ends have no rotation of their own
 RENDER_BONES = np.array([0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18, 20, 21, 22, 23])
@@ -147,17 +147,9 @@ class _Hand(nn.Module):
 
         Raises:
             MissingAssetError: there is no such file.
-            CorruptFileError: it lacks an array of this model.
+            CorruptFileError: it is truncated, or lacks an array of this model.
         """
-        path = Path(path)
-        if not path.exists():
-            raise MissingAssetError(path, "no such hand model", "make it: snakemake results/models/" + path.name)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        missing = {*cls._buffers_of, "parents"} - set(arrays)
-        if missing:
-            raise CorruptFileError(path, f"lacks {', '.join(sorted(missing))}", "delete it and run snakemake again")
-        return cls(arrays)
+        return cls(read_arrays(path, {*cls._buffers_of, "parents"}))
 
     def _shaped(self, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rest vertices (B, V, 3) and joints (B, J, 3) of shape coefficients (B, S)."""
@@ -182,6 +174,9 @@ class AnnotationHand(_Hand):
     def __init__(self, arrays: dict[str, np.ndarray]):
         super().__init__(arrays)
         self.faces = np.asarray(arrays["faces"], np.int64)
+        # a model of its own may see joints elsewhere than it turns; MANO's annotations use J_regressor for both
+        seen = arrays["keypoint_regressor"] if "keypoint_regressor" in arrays else arrays["J_regressor"]
+        self.register_buffer("keypoint_regressor", torch.as_tensor(seen, dtype=torch.float32))
         self.tip_vertices = [int(v) for v in arrays["tip_vertices"]]
 
     def forward(self, pose: torch.Tensor, shape: torch.Tensor, trans: torch.Tensor) -> HandOutput:
@@ -205,8 +200,8 @@ class AnnotationHand(_Hand):
         return HandOutput(vertices, self._simple(places, vertices))
 
     def regress_joints(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Joints (B, 21, 3), simple order, from posed vertices (B, 778, 3): J_regressor and the tip vertices."""
-        return self._simple(torch.einsum("jv,bvc->bjc", self.J_regressor, vertices), vertices)
+        """Joints (B, 21, 3), simple order, from posed vertices (B, 778, 3): regressor and tip vertices (FreiHAND)."""
+        return self._simple(torch.einsum("jv,bvc->bjc", self.keypoint_regressor, vertices), vertices)
 
     def pose_from_components(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, n) coefficients in standard deviations -> finger pose (B, 45), mean pose added."""

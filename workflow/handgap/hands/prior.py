@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from handgap.core.conventions import FINGERS, NIMBLE_PARENTS
-from handgap.core.errors import MissingAssetError
+from handgap.core.files import read_arrays
 from handgap.core.geometry import rodrigues
 
 THUMB = 0
@@ -81,12 +81,11 @@ class PosePrior:
 
         Raises:
             MissingAssetError: there is no such file.
+            CorruptFileError: it is truncated, or lacks an array of this model.
         """
-        path = Path(path)
-        if not path.exists():
-            raise MissingAssetError(path, "no such hand model", "make it: snakemake results/models/" + path.name)
-        with np.load(path, allow_pickle=False) as file:
-            return cls(*(file[name] for name in ("joints", "joint_axes", "rest_angles", "shape_std")))
+        names = ("joints", "joint_axes", "rest_angles", "shape_std")
+        arrays = read_arrays(path, names)
+        return cls(*(arrays[name] for name in names))
 
     def sample_shape(self, generator: np.random.Generator) -> np.ndarray:
         """Shape coefficients (S,), normal, cut at two standard deviations."""

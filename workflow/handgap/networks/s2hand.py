@@ -60,7 +60,8 @@ class S2Hand(HandNetwork):
         fingers = hand.pose_from_components(pose)
         posed = hand(torch.cat([self.facing_camera.expand(len(pose), 3), fingers], 1), shape, torch.zeros_like(trans))
         turn = self.scale(shared).abs()[..., None] * rotation_matrices(self.rot(shared)).transpose(1, 2)
-        joints, vertices = posed.joints @ turn, posed.vertices @ turn
+        vertices = posed.vertices @ turn
+        joints = hand.regress_joints(vertices)
         focal = K[:, :1, 0] / image_size
         depth = torch.cat([trans[:, :2], trans[:, 2:] * focal], 1)
         camera = (joints + depth[:, None]) @ K.transpose(1, 2)

@@ -18,7 +18,7 @@ class HeldObject:
     """A thing and how a hand takes it.
 
     Attributes:
-        kind: a key of `KINDS`.
+        kind: a key of `KINDS`, or the name of a catalogue and of a thing in it.
         solid: mesh and signed distance, own frame (z the long axis, origin where it is held).
         material: surface.
         thickness: metres out of the palm.

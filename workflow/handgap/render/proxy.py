@@ -4,8 +4,8 @@ What the synthetic side lacks, and (with `camera`) a physical camera's faults. S
 wears, light is any map. Of both, a dataset's splits take turns, so that train and test share no skin and no scene.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from handgap.hands.prior import PosePrior
 from handgap.render.garments import Forearm, sleeve, watch
 from handgap.render.grasp import Grasp, Grasper
 from handgap.render.light import draw_light
-from handgap.render.objects import HeldObject, random_object
+from handgap.render.objects import HeldObject
 from handgap.render.spec import Lens, MeshPart, SceneSpec, SkinMaterial
 
 Thing = TypeVar("Thing")
@@ -31,6 +31,7 @@ MAX_OBJECTS, MAX_VIEWS = 10, 300
 HAND_BOX = (0.40, 0.75)  # longest side of the hand's box, share of the image
 DISTANCE = (0.35, 0.9)  # metres from the camera
 NEAREST_SKIN = 0.12  # metres
+BEHIND = (0.3, 0.65)  # metres from the hand's farthest point to the nearest of what lies behind it
 ELBOW = 0.02  # metres of the arm's end that must not show
 TOWARDS_CAMERA = 0.65  # cosine between forearm and line of sight above which the arm hides its hand
 
@@ -51,7 +52,7 @@ class ProxySample:
             `residual_mm` (mean vertex distance): the two hands' pose correctives and centres differ.
         render_pose, render_shape, render_trans: (60,), (S,), (3,) parameters of the hand rendered.
         forearm: (3,) axis-angle of the forearm at the wrist.
-        object: kind of the held thing, "" = none.
+        object: kind of the held thing ("sweethome3d/..." out of a catalogue), "" = none.
     """
 
     spec: SceneSpec
@@ -78,6 +79,7 @@ class ProxyScenes:
         render_hand, annotation_hand: the models' .npz.
         skins: indices of the proxy-real skins.
         hdris: all environment maps, sorted.
+        objects: kinds of things to hold, each drawn as often; a thing comes of a source of randomness.
         size: image edge, px.
         seed: the study's seed.
         subsurface: skin with subsurface scattering.
@@ -96,6 +98,7 @@ class ProxyScenes:
         annotation_hand: Path,
         skins: Sequence[int],
         hdris: Sequence[Path],
+        objects: Sequence[Callable[[np.random.Generator], HeldObject]],
         size: int,
         seed: int,
         subsurface: bool = True,
@@ -116,6 +119,7 @@ class ProxyScenes:
         turn, turns = list(settings.splits).index(split), len(settings.splits)
         self._skins = _turn_of(skins, turn, turns)
         self._hdris = _turn_of(hdris, turn, turns)
+        self._objects = objects
         self.stage, self._settings = f"render/proxyreal/{name}/{split}", settings
         self._size, self._seed, self._subsurface = size, seed, subsurface
 
@@ -152,9 +156,12 @@ class ProxyScenes:
         )
         return self._labelled(spec, skin, pose, shape, trans, forearm, thing.kind if thing else "")
 
+    def _thing(self, g: np.random.Generator) -> HeldObject:
+        return self._objects[g.integers(len(self._objects))](g)
+
     def _held(self, shape: np.ndarray, g: np.random.Generator) -> tuple[HeldObject, Grasp]:
         for _ in range(MAX_OBJECTS):
-            thing = random_object(g)
+            thing = self._thing(g)
             grasp = self._grasper.grasp(thing, shape, g)
             if grasp is not None:
                 return thing, grasp
@@ -215,10 +222,12 @@ class ProxyScenes:
         return watch(arm, g) if g.random() < self._settings.watch_ratio else []
 
     def _clutter(self, skin: np.ndarray, K: np.ndarray, g: np.random.Generator) -> MeshPart:
-        """Something behind the hand, anywhere in the picture."""
-        depth = skin[:, 2].max() + g.uniform(0.15, 0.5)
+        """Something well behind the hand, anywhere in the picture."""
+        behind = g.uniform(*BEHIND)
         pixel = np.append(g.uniform(0, self._size, 2), 1.0)
-        return random_object(g).part(random_rotation(g), np.linalg.inv(K) @ pixel * depth, MaskLabel.BACKGROUND)
+        part = self._thing(g).part(random_rotation(g), np.zeros(3), MaskLabel.BACKGROUND)
+        depth = skin[:, 2].max() + behind - part.vertices[:, 2].min()
+        return replace(part, vertices=part.vertices + np.linalg.inv(K) @ pixel * depth)
 
     def _labelled(
         self,
@@ -237,7 +246,9 @@ class ProxyScenes:
             target = self._hand.to_annotation(torch.from_numpy(rest).float()[None])[0] - self._annotation.v_template
             target = target - target.mean(0)
             basis = self._annotation.shapedirs - self._annotation.shapedirs.mean(0)
-            shape = torch.linalg.lstsq(basis.flatten(0, 1), target.reshape(-1, 1)).solution.T
+            # in double precision, as single precision differs in its last bits from process to process
+            solution = np.linalg.lstsq(basis.flatten(0, 1).double().numpy(), target.flatten().double().numpy(), None)[0]
+            shape = torch.from_numpy(solution).float()[None]
             posed = self._annotation(pose, shape, torch.zeros(1, 3)).vertices
             trans = (vertices - posed).mean(1)
             residual = (vertices - posed - trans[:, None]).norm(dim=-1).mean()

@@ -1,6 +1,6 @@
 """A shard that survives a kill: each finished sample is a file of its own until the last one is done."""
 
-import errno
+import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handgap.core.errors import DiskFullError
+from handgap.core.files import written_whole
 from handgap.core.progress import track
 
 Row = dict[str, np.ndarray | np.generic | str | int | float | bool]
@@ -17,17 +17,12 @@ ENCODED = ("image", "mask", "depth")
 
 def _save(path: Path, row: Row) -> None:
     """Write a row whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **row)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFullError(path, "no space left on the device", "free some space and start again") from error
-        raise
+    content = io.BytesIO()  # an archive on a full disk complains once more when it is closed
+    np.savez(content, **row)
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def complete(ids: Sequence[int], make: Callable[[int], Row], state: Path, label: str) -> dict[str, object]:

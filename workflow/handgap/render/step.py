@@ -6,13 +6,18 @@ from typing import Annotated
 import torch
 import typer
 
+from handgap.core.config.assets import Assets
+from handgap.core.config.base import parse_json
 from handgap.core.config.dataset import Dataset
 from handgap.core.config.render import Render
-from handgap.core.errors import run_step
+from handgap.core.errors import ConfigError, run_step
 from handgap.core.provenance import file_sha256, settings_hash
+from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
 from handgap.hands.skins import SkinLibrary
+from handgap.render.catalogue import Catalogue
 from handgap.render.light import find_hdris
+from handgap.render.objects import random_object
 from handgap.render.proxy import ProxyScenes
 from handgap.render.proxyreal import proxy_row
 from handgap.render.shard import complete, discard
@@ -41,7 +46,8 @@ def synthetic(
     threads: Threads = 1,
 ) -> None:
     """Render the fitted hands under random skins and light."""
-    render = Render.model_validate_json(settings)
+    round_alike()
+    render = parse_json(Render, settings, "--settings")
     torch.set_num_threads(threads)
     library, config = SkinLibrary(skins), settings_hash(render.model_dump(mode="json"))
     with Store(fit) as store, Renderer(library, samples=render.samples, threads=threads) as renderer:
@@ -71,14 +77,28 @@ def proxy(
     seed: Annotated[int, typer.Option()],
     code: Annotated[str, typer.Option()],
     settings: Annotated[str, typer.Option(help="the render section, JSON")],
+    objects: Annotated[str, typer.Option(help="kinds of things to hold (assets.objects), JSON")] = '["procedural"]',
+    catalogue: Annotated[Path | None, typer.Option(help="folder of .sh3f files, for objects of sweethome3d")] = None,
     threads: Threads = 1,
 ) -> None:
     """Render proxy-real images out of nothing but a seed."""
-    render, chosen = Render.model_validate_json(settings), Dataset.model_validate_json(dataset_settings)
+    round_alike()
+    render = parse_json(Render, settings, "--settings")
+    chosen = parse_json(Dataset, dataset_settings, "--dataset-settings")
     torch.set_num_threads(threads)
+    kinds = parse_json(Assets, f'{{"objects": {objects}}}', "--objects").objects
     # how many samples a split has does not change them
-    config = settings_hash([render.model_dump(mode="json"), chosen.model_dump(mode="json", exclude={"splits"})])
-    library, models = SkinLibrary(skins), [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
+    config = settings_hash([render.model_dump(mode="json"), chosen.model_dump(mode="json", exclude={"splits"}), kinds])
+    library, extra = SkinLibrary(skins), {}
+    parents = [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
+    sources = {"procedural": random_object}
+    if "sweethome3d" in kinds:
+        if catalogue is None:
+            raise ConfigError("--catalogue", "not given", "name the folder of the asset objects_sweethome3d")
+        things = Catalogue(catalogue)
+        sources["sweethome3d"] = things.draw
+        parents.append(things.digest)
+        extra["object_creators"] = ", ".join(things.creators)
     with Renderer(library, samples=render.samples, threads=threads) as renderer:
         scenes = ProxyScenes(
             dataset,
@@ -88,16 +108,17 @@ def proxy(
             annotation_hand=annotation_hand,
             skins=library.proxyreal,
             hdris=find_hdris(hdri_dir),
+            objects=[sources[kind] for kind in kinds],
             size=render.size,
             seed=seed,
             subsurface=render.subsurface,
         )
         ids = range(first, first + count)
-        rows = state / "-".join([code, config, str(seed), *models])
+        rows = state / "-".join([code, config, str(seed), *parents])
         columns = complete(
             ids, lambda k: proxy_row(ids[k], scenes, renderer, chosen, render.size, seed), rows, f"render {out.stem}"
         )
-    write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=models)
+    write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents, extra=extra)
     discard(state)
 
 

@@ -2,10 +2,8 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -34,20 +32,18 @@ class Renderer:
     def __init__(self, skins: SkinSource, *, samples: int, threads: int):
         self._scene = PersistentScene(MaterialBook(skins))
         self._set_engine(samples, threads)
-        # pixels leave Blender through a file; in memory where the system offers that
-        memory = Path("/dev/shm")
-        self._folder = tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
+        # pixels leave Blender through a file; one in memory and without a name is gone however the process ends
+        self._picture = os.memfd_create("picture")
 
     def render(self, spec: SceneSpec) -> np.ndarray:
         """(H, W, 3) float32 scene-linear radiance, Rec. 709 primaries."""
         scene = self._scene.scene
         self._scene.load(spec)
         scene.cycles.seed = spec.seed
-        path = Path(self._folder.name) / "picture.exr"
-        scene.render.filepath = str(path)
+        scene.render.filepath = path = f"/proc/self/fd/{self._picture}"
         with _quiet():
             bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(str(path))
+        image = bpy.data.images.load(path)
         pixels = np.empty(spec.height * spec.width * image.channels, np.float32)
         image.pixels.foreach_get(pixels)
         channels = image.channels
@@ -58,11 +54,11 @@ class Renderer:
         scene = self._scene.scene
         render, cycles = scene.render, scene.cycles
         render.engine = "CYCLES"
-        render.use_persistent_data = True
+        render.use_persistent_data = False  # Cycles' acceleration structures would depend on the pictures drawn before
         render.threads_mode, render.threads = "FIXED", threads
         render.resolution_percentage = 100
         render.use_compositing = render.use_sequencer = False
-        render.image_settings.file_format = "OPEN_EXR"
+        render.image_settings.file_format, render.use_file_extension = "OPEN_EXR", False
         render.image_settings.color_mode, render.image_settings.color_depth = "RGB", "32"
         render.image_settings.exr_codec = "NONE"
         cycles.device = "GPU" if _enable_gpu() else "CPU"
@@ -81,7 +77,7 @@ class Renderer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._folder.cleanup()
+        os.close(self._picture)
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import typer
 
+from handgap.core.config.base import parse_json
 from handgap.core.config.experiment import Experiment
 from handgap.core.errors import run_step
-from handgap.core.files import written_whole
+from handgap.core.files import read_arrays, written_whole
 from handgap.core.store import ShardedStore
 from handgap.report import figures
 from handgap.report.gallery import Overlay, fit_tiles, prediction_tiles, sample_tiles
@@ -37,7 +38,8 @@ def table(
     html: Annotated[Path, typer.Option()],
 ) -> None:
     """Write a table in three formats."""
-    built = build_table(name, Experiment.model_validate_json(experiment), read_metrics(metrics), study, asset_set)
+    described = parse_json(Experiment, experiment, "--experiment")
+    built = build_table(name, described, read_metrics(metrics), study, asset_set)
     for path, write in ((csv, to_csv), (tex, to_tex), (html, to_html)):
         with written_whole(path) as temporary:
             temporary.write_text(write(built), encoding="utf-8")
@@ -51,7 +53,7 @@ def spectrum(
     svg: Annotated[Path, typer.Option()],
 ) -> None:
     """Draw the amplitude spectra."""
-    title = Experiment.model_validate_json(experiment).title
+    title = parse_json(Experiment, experiment, "--experiment").title
     figures.save(figures.spectrum_figure(pd.read_csv(spectra), title), png, svg)
 
 
@@ -90,8 +92,7 @@ def fit(
     histogram: Annotated[Path, typer.Option(help="histogram of the residuals (.png)")],
 ) -> None:
     """A contact sheet of fits, and their residuals."""
-    with np.load(annotation_hand, allow_pickle=False) as file:
-        faces = file["faces"]
+    faces = read_arrays(annotation_hand, ["faces"])["faces"]
     tiles = fit_tiles(stores, images, render_hand, faces)
     save_sheet(
         out, contact_sheet(tiles, title, "blue: annotated hand, orange: render hand fitted to it; mean residual")

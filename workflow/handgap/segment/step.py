@@ -8,8 +8,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from handgap.core.config.base import parse_json
 from handgap.core.config.segment import Segment
 from handgap.core.errors import CorruptFileError, run_step
+from handgap.core.files import read_arrays
 from handgap.core.images import decode_mask, decode_rgb, encode_mask
 from handgap.core.progress import track
 from handgap.core.provenance import file_sha256, settings_hash
@@ -58,13 +60,13 @@ def masks(
     settings: Annotated[str, typer.Option(help="segment section as JSON")],
 ) -> None:
     """Segment hand, arm and object of one shard."""
-    section = Segment.model_validate_json(settings)
+    section = parse_json(Segment, settings, "--settings")
     model = MobileSam(weights, section.input_size)
     segmenter = HandSegmenter(model, section)
     results, sources = [], []
     with Store(real) as store, ExitStack() as stack:
         detector = stack.enter_context(PalmDetector()) if section.boxes == "palm" else None
-        priors = Priors(store, np.load(annotation_hand)["faces"], detector)
+        priors = Priors(store, read_arrays(annotation_hand, ["faces"])["faces"], detector)
         for row in track(range(len(store)), len(store), "segmenting"):
             rgb = decode_rgb(store.column("image", row), f"{real}[{row}]")
             prior, source = priors(row, rgb)

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from handgap.compose.amplitude import augment_amplitude
 from handgap.core.config.train import Amplitude, Train
-from handgap.core.files import written_whole
 from handgap.core.progress import track
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture
 from handgap.networks.base import HandNetwork
+from handgap.train.model_file import write_torch
 
 STATE_FILE = "last.ckpt"
 
@@ -173,8 +173,7 @@ class TrainingRun:
             "schedule": self.schedule.state_dict(),
             "position": vars(self.position),
         }
-        with written_whole(self.state / STATE_FILE) as temporary:
-            torch.save(content, temporary)
+        write_torch(self.state / STATE_FILE, content)
 
     def _restore(self) -> None:
         path = self.state / STATE_FILE

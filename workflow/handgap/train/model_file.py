@@ -1,5 +1,6 @@
 """The file of a trained network: settings and weights, loadable without running code of its own."""
 
+import io
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,18 @@ from handgap.networks.base import HandNetwork
 from handgap.networks.build import build
 
 FORMAT = 1
+
+
+def write_torch(path: Path, content: dict) -> None:
+    """Write tensors and plain values in torch's format, whole or not at all.
+
+    Raises:
+        DiskFullError: no room left.
+    """
+    buffer = io.BytesIO()  # torch's own writer does not tell a full disk from any other failure
+    torch.save(content, buffer)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def save_model(
@@ -44,8 +57,7 @@ def save_model(
         "provenance": provenance,
         "weights": {name: value.cpu() for name, value in network.weights().items()},
     }
-    with written_whole(path) as temporary:
-        torch.save(content, temporary)
+    write_torch(path, content)
 
 
 def load_model(path: Path, annotation_hand: AnnotationHand) -> tuple[HandNetwork, int, float, dict]:

@@ -8,7 +8,7 @@ import torch
 import typer
 from pydantic import Field
 
-from handgap.core.config.base import Section
+from handgap.core.config.base import Section, parse_json
 from handgap.core.config.train import Amplitude, Network, Train
 from handgap.core.errors import ConfigError, MissingAssetError, run_step
 from handgap.core.files import written_whole
@@ -71,13 +71,14 @@ def train(
     amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
 ) -> None:
     """Train one network on one recipe; goes on where it was stopped."""
-    files = [SourceFiles.model_validate_json(text) for text in source]
-    train_settings, network_settings = Train.model_validate_json(settings), Network.model_validate_json(network)
+    files = [parse_json(SourceFiles, text, "--source") for text in source]
+    train_settings = parse_json(Train, settings, "--settings")
+    network_settings = parse_json(Network, network, "--network")
     if network_settings.pretrained != (weights is not None):
         raise ConfigError(
             "--weights", f"pretrained is {network_settings.pretrained}", "give weights if it is true, only"
         )
-    amplitude_settings = None if amplitude is None else Amplitude.model_validate_json(amplitude)
+    amplitude_settings = None if amplitude is None else parse_json(Amplitude, amplitude, "--amplitude")
     sources = [Source(Samples(item.shards), item.synthetic, item.weight) for item in files]
     config = {
         "train": train_settings.model_dump(mode="json"),

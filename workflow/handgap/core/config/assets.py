@@ -12,5 +12,7 @@ class Assets(Section):
 
     set: Literal["open", "paper"] = Field("open", description="open: no sign-up; paper: licensed models and data")
     objects: list[Literal["procedural", "sweethome3d"]] = Field(
-        ["procedural"], description="kinds of held objects; sweethome3d needs Debian's package of that name"
+        ["procedural"],
+        min_length=1,
+        description="kinds of held objects, each as frequent; sweethome3d needs Debian's package sweethome3d-furniture",
     )

@@ -42,6 +42,11 @@ class Experiment(Section):
     ratio: Ratio | None = Field(None, description="column relative to another row")
     rows: list[Row] = Field([], description="rows of a table")
 
+    @property
+    def test_stem(self) -> str:
+        """The test set as file names have it: dataset-split."""
+        return self.test.replace("/", "-")
+
     @model_validator(mode="after")
     def _rows_are_complete(self) -> "Experiment":
         if self.kind == "table" and not self.rows:

@@ -25,7 +25,7 @@ class Study(Section):
 
     study: Name = Field("open", description="name; results go under results/<study>")
     seed: int = Field(0, ge=0, description="root of all random numbers")
-    shard_size: int = Field(24, ge=1, description="samples per file; does not change the samples")
+    shard_size: int = Field(48, ge=1, description="samples per file; does not change the samples")
     assets: Assets = Field(default_factory=Assets, description="asset set")
     datasets: dict[Name, Dataset] = Field({"proxyfrei": Dataset()}, description="real side, by name")
     fit: Fit = Field(default_factory=Fit, description="fit stage")
