@@ -233,7 +233,7 @@ def study_products():
 
 def table_runs(experiment):
     """Runs of a table and the test set each is judged on, as dataset-split."""
-    test = experiment.test.replace("/", "-")
+    test = experiment.test_stem
     return [
         (f"{row.network}-{row.recipe}-s{seed}", test)
         for row in experiment.rows
