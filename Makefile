@@ -1,4 +1,4 @@
-# The two commands: `make demo` runs the default study, `make test` tests everything.
+# The two commands: `make demo` runs the default study, `make test` tests all but Slurm.
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.8
@@ -6,7 +6,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc)
 STAMP := .venv/.handgap
 
-.PHONY: setup demo smoke test lint config lock clean
+.PHONY: setup demo smoke test test-slurm lint config lock clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,9 @@ smoke: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-slurm: setup
+	$(BIN)/python -m pytest tests/slurm
 
 lint: setup
 	$(BIN)/ruff check .

@@ -80,11 +80,9 @@ def settings(section):
 
 
 def scene_settings(dataset):
-    """What a dataset's pictures depend on: its sizes are not among it."""
-    return json.dumps(
-        STUDY.datasets[dataset].model_dump(mode="json", exclude={"splits"}),
-        sort_keys=True,
-    )
+    """What a dataset's pictures depend on: which splits there are, but not how large."""
+    values = STUDY.datasets[dataset].model_dump(mode="json")
+    return json.dumps(values | {"splits": dict.fromkeys(values["splits"], 1)})
 
 
 # --- shards

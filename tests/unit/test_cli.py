@@ -87,3 +87,10 @@ def test_a_truncated_file_is_one_message_without_traceback(tmp_path):
         runner.invoke(app, ["inspect", str(pred)], catch_exceptions=False)
     done = subprocess.run([sys.executable, "-m", "handgap.cli", "inspect", pred], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr and str(pred) in done.stderr
+
+
+def test_why_reads_rules_that_have_a_message_of_their_own():
+    text = "Job 3: Writing table_main\nReason: Missing output files: a.csv\nJob 4: Drawing\nReason: Forced execution\n"
+    first, second = parse_dry_run(text)
+    assert (first.rule, first.reasons) == ("Writing table_main", ("it does not exist: a.csv",))
+    assert second.reasons == ("it was asked for by force",)

@@ -42,7 +42,7 @@ def arguments(folder, pred, truth, out):
     keys = {"run": "s2hand-full-s0", "network": "s2hand", "recipe": "full", "run-seed": 0, "dataset": "d", "split": "t"}
     keys |= {"study": "test", "seed": 0, "code": "c", "settings": '{"bootstrap": 100}', "pred": pred, "out": out}
     listed = [text for path in truth for text in ("--truth", str(path))]
-    return ["metrics", *listed, *(text for key, value in keys.items() for text in (f"--{key}", str(value)))]
+    return [*listed, *(text for key, value in keys.items() for text in (f"--{key}", str(value)))]
 
 
 def test_metrics_are_matched_by_id_and_invalid_samples_are_counted(tmp_path):

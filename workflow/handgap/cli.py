@@ -137,7 +137,7 @@ def why(
     causes = [job for job in jobs if job.root]
     console.print(f"{target} needs {len(jobs)} job{'s' if len(jobs) > 1 else ''}. It starts with:")
     for job in causes:
-        console.print(f"- {job.output}  ({job.rule})")
+        console.print(f"- {job.output}" if job.output == job.rule else f"- {job.output}  ({job.rule})")
         for reason in job.reasons:
             console.print(f"    {reason}")
     followers = sorted({job.rule for job in jobs if not job.root})

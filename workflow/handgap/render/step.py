@@ -88,7 +88,9 @@ def proxy(
     torch.set_num_threads(threads)
     kinds = parse_json(Assets, f'{{"objects": {objects}}}', "--objects").objects
     # how many samples a split has does not change them
-    config = settings_hash([render.model_dump(mode="json"), chosen.model_dump(mode="json", exclude={"splits"}), kinds])
+    config = settings_hash(
+        [render.model_dump(mode="json"), chosen.model_dump(mode="json") | {"splits": list(chosen.splits)}, kinds]
+    )
     library, extra = SkinLibrary(skins), {}
     parents = [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
     sources = {"procedural": random_object}

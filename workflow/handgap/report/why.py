@@ -11,6 +11,9 @@ from handgap.core.errors import HandgapError
 
 NOTHING = "Nothing to be done"
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\S+):$")
+# a rule with a message of its own is shown by that, without its files
+_MESSAGE = re.compile(r"^Job \d+: (.*)$")
+_REASON = re.compile(r"^Reason: (.*)$")
 _FIELD = re.compile(r"^ {4}(output|reason): (.*)$")
 # first words of Snakemake's reasons -> ours; those of files carry the list along
 _PLAIN = (
@@ -31,8 +34,8 @@ class Job:
     """One job of the dry run.
 
     Attributes:
-        rule: name of the rule.
-        output: files it makes.
+        rule: name of the rule, or its message.
+        output: files it makes, or the message again where Snakemake does not show them.
         reasons: in plain words.
         root: it would run even if no other job ran before it.
     """
@@ -68,6 +71,11 @@ def parse_dry_run(text: str) -> list[Job]:
         if match := _JOB.match(line):
             finish()
             rule, fields = match[1], {}
+        elif match := _MESSAGE.match(line):
+            finish()
+            rule, fields = match[1], {"output": match[1]}
+        elif match := _REASON.match(line):
+            fields["reason"] = match[1]
         elif match := _FIELD.match(line):
             fields[match[1]] = match[2]
     finish()
