@@ -43,8 +43,8 @@ class Train(Section):
 
     image_size: int = Field(128, ge=64, multiple_of=32, description="crop edge the network sees, px")
     box_expansion: float = Field(1.25, ge=1.0, description="crop edge over that of the tight square around the joints")
-    epochs: int = Field(14, ge=1, description="passes over the recipe")
-    batch: int = Field(16, ge=1, description="images per step")
+    epochs: int = Field(12, ge=1, description="passes over the recipe")
+    batch: int = Field(8, ge=1, description="images per step")
     learning_rate: float = Field(5e-4, gt=0, description="peak AdamW step")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW weight decay")
     warmup: Unit = Field(0.1, description="share of the steps with a rising rate")
