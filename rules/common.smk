@@ -149,10 +149,11 @@ def backbone_asset(wildcards):
     return f"results/assets/{network.backbone}/asset.json" if network.pretrained else []
 
 
-def experiment_metrics(wildcards):
-    """Metrics files a table is made of."""
-    runs = table_runs(EXPERIMENTS[wildcards.table])
-    runs.append(("mean_hand", runs[0][1]))
+def experiment_metrics(name):
+    """Metrics files an experiment's table is made of; a figure has none."""
+    runs = table_runs(EXPERIMENTS[name])
+    if runs:
+        runs.append(("mean_hand", runs[0][1]))
     return [f"<results>/metrics/{run}/{test}.csv" for run, test in dict.fromkeys(runs)]
 
 

@@ -1,4 +1,5 @@
 # Tables, figures and contact sheets; each experiment is a target by its name.
+# A target asks for the metrics too: Snakemake would not miss one that a finished table was made from.
 
 for experiment in EXPERIMENTS:
 
@@ -7,12 +8,13 @@ for experiment in EXPERIMENTS:
             experiment
         input:
             products(experiment),
+            experiment_metrics(experiment),
         localrule: True
 
 
 rule make_table:
     input:
-        metrics=experiment_metrics,
+        metrics=lambda wildcards: experiment_metrics(wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
         tex="<results>/tables/{table}.tex",

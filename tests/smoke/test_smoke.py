@@ -13,17 +13,18 @@ RESULTS = ROOT / "results" / "smoke"
 pytestmark = pytest.mark.slow
 
 
-def snakemake(*arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", *arguments]
+def snakemake(*targets: str, options: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml"]
+    command += [*options, "--", *targets]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     return output
 
 
-def planned_rules(*arguments: str) -> dict[str, int]:
+def planned_rules(*targets: str) -> dict[str, int]:
     """Jobs of a dry run, by rule; empty when there is nothing to do."""
-    output = snakemake("--dry-run", *arguments)
+    output = snakemake(*targets, options=("--dry-run",))
     if "Nothing to be done" in output:
         return {}
     table = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
@@ -71,7 +72,7 @@ def test_a_lost_metrics_file_costs_itself_and_its_table() -> None:
         assert planned_rules("table_main") == {"evaluate_run": 1, "make_table": 1, "table_main": 1}
     finally:
         lost.write_text(kept)
-        snakemake("--touch", "all")
+        snakemake("all", options=("--touch",))
 
 
 def test_a_truncated_shard_is_one_clear_error() -> None:
@@ -84,7 +85,7 @@ def test_a_truncated_shard_is_one_clear_error() -> None:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     finally:
         shard.write_bytes(whole)
-        snakemake("--touch", "all")
+        snakemake("all", options=("--touch",))
     assert done.returncode == 1
     assert "00000.h5" in done.stderr and "cure:" in done.stderr
     assert "Traceback" not in done.stderr
