@@ -1,5 +1,6 @@
 """What every pose network gives and takes, so that training and evaluation need not know which one it is."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ def point_l1(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> 
     return (distance if weight is None else distance * weight).mean()
 
 
-class HandNetwork(nn.Module):
+class HandNetwork(nn.Module, ABC):
     """Base of all pose networks: a backbone under the ambient precision, a head in full precision.
 
     Args:
@@ -55,10 +56,11 @@ class HandNetwork(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float(), K, images.shape[-1])
 
+    @abstractmethod
     def head(self, features: Tensor, K: Tensor, image_size: int) -> Prediction:
         """Features (B, C, h, w) and intrinsics (B, 3, 3) of crops of `image_size` px -> hands."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, prediction: Prediction, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss and its weighted terms by name.
 
@@ -67,7 +69,6 @@ class HandNetwork(nn.Module):
             batch: labels: ``joints`` (B, 21, 3), ``vertices`` (B, 778, 3), ``uv`` (B, 21, 2),
                 ``uv_weight`` (B, 21).
         """
-        raise NotImplementedError
 
     def weights(self) -> dict[str, Tensor]:
         """State without the hand model: what a file of this network holds (a licensed hand must not travel in it)."""
