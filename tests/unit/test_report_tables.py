@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from handgap.core.config.experiment import load_experiment
 from handgap.core.conventions import MaskLabel
+from handgap.core.drawing import silhouette
 from handgap.core.errors import CorruptFileError
 from handgap.report import figures
-from handgap.report.draw import draw_mask, draw_skeleton, silhouette
+from handgap.report.draw import draw_mask, draw_skeleton
 from handgap.report.sheets import Tile, contact_sheet, save_sheet, spread
 from handgap.report.table_formats import to_csv, to_html, to_tex
 from handgap.report.tables import build_table

@@ -6,8 +6,9 @@ import pytest
 import torch
 from handgap.core.config.segment import Segment
 from handgap.core.conventions import MaskLabel
+from handgap.core.drawing import silhouette
 from handgap.core.geometry import project
-from handgap.segment.boxes import HandPrior, prior_from_labels, prior_from_landmarks, silhouette
+from handgap.segment.boxes import HandPrior, prior_from_labels, prior_from_landmarks
 from handgap.segment.masks import HandSegmenter, bounds, dilate, erode, reconcile, tidy
 from handgap.segment.score import intersection_over_union, quality_table
 

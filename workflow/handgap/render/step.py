@@ -53,7 +53,8 @@ def synthetic(
     with Store(fit) as store, Renderer(library, samples=render.samples, threads=threads) as renderer:
         hdris = find_hdris(hdri_dir)
         shard = SyntheticShard(store, render_hand, len(library.synthetic), hdris, render, seed, f"{dataset}/{split}")
-        rows = state / f"{code}-{config}-{seed}-{store.digest[:12]}"
+        models = [file_sha256(path)[:12] for path in (render_hand, skins)]
+        rows = state / "-".join([code, config, str(seed), store.digest[:12], *models])
         columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
         parents = [store.digest]
     write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from handgap.core.conventions import FINGERS, JOINT_PARENTS, MaskLabel
+from handgap.core.drawing import SHIFT, fixed_point
 
 # thumb, index, middle, ring, pinky; the same colours in every picture
 FINGER_COLOURS = dict(
@@ -16,12 +17,6 @@ MASK_COLOURS = {
     MaskLabel.SECOND_HAND: (200, 60, 200),
 }
 OUTLINE = (20, 20, 20)
-SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixel coordinates (centres at integer + 0.5) as OpenCV's fixed-point ones (centres at integers)."""
-    return np.rint((points - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 
 def draw_skeleton(rgb: np.ndarray, joints: np.ndarray, thickness: int = 2) -> np.ndarray:
@@ -33,7 +28,7 @@ def draw_skeleton(rgb: np.ndarray, joints: np.ndarray, thickness: int = 2) -> np
         thickness: px.
     """
     canvas = np.ascontiguousarray(rgb).copy()
-    points = _fixed(joints)
+    points = fixed_point(joints)
     for width, outline in ((thickness + 2, True), (thickness, False)):
         for joint in range(1, len(points)):
             colour = OUTLINE if outline else FINGER_COLOURS[FINGERS[(joint - 1) // 4]]
@@ -66,17 +61,3 @@ def draw_region(canvas: np.ndarray, region: np.ndarray, colour: tuple[int, int, 
     canvas[region] = np.rint(tinted).astype(np.uint8)
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, contours, -1, colour, 1)
-
-
-def silhouette(points: np.ndarray, faces: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Region (H, W) bool that a projected mesh covers.
-
-    Args:
-        points: (V, 2) px.
-        faces: (F, 3).
-        height, width: px.
-    """
-    canvas = np.zeros((height, width), np.uint8)
-    for triangle in _fixed(points)[faces]:
-        cv2.fillConvexPoly(canvas, triangle, 1, shift=SHIFT)
-    return canvas.astype(bool)

@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 
 from handgap.core.conventions import MIDDLE_MCP
+from handgap.core.drawing import silhouette
 from handgap.core.errors import CorruptFileError
 from handgap.core.geometry import procrustes_align, project
 from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore, Store
-from handgap.report.draw import draw_mask, draw_region, draw_skeleton, silhouette
+from handgap.report.draw import draw_mask, draw_region, draw_skeleton
 from handgap.report.sheets import Tile, spread
 
 Overlay = Literal["joints", "mask", "none"]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from handgap.core.conventions import MIDDLE_MCP, WRIST
+from handgap.core.drawing import silhouette
 from handgap.core.geometry import project
 
 PALM_LENGTH = 0.09  # metres, wrist to base of the middle finger of an adult
@@ -60,20 +61,6 @@ class HandPrior:
     def _inside(self, box: np.ndarray) -> np.ndarray:
         height, width = self.outline.shape
         return np.clip(box, 0.0, [width, height, width, height])
-
-
-def silhouette(points: np.ndarray, faces: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W) bool, pixels covered by a projected mesh.
-
-    Args:
-        points: (V, 2) px.
-        faces: (F, 3).
-        height, width: px.
-    """
-    canvas = np.zeros((height, width), np.uint8)
-    for triangle in np.rint((points[faces] - 0.5) * 16).astype(np.int32):
-        cv2.fillConvexPoly(canvas, triangle, 1, shift=4)
-    return canvas.astype(bool)
 
 
 def prior_from_labels(
