@@ -19,13 +19,13 @@ rule fit_shard:
         mem_mb=mem("cpu"),
         runtime=runtime("cpu"),
     params:
-        code=code_of("hands.fit_step"),
+        code=code_of("hands.fit.step"),
         settings=settings(STUDY.fit),
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Fitting the render hand to {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
-        "python -m handgap.hands.fit_step {input.real} --render-hand {input.nimble} --annotation-hand {input.mano} "
+        "python -m handgap.hands.fit.step {input.real} --render-hand {input.nimble} --annotation-hand {input.mano} "
         "--out {output} --study {params.study} --seed {params.seed} --code {params.code} "
         "--settings {params.settings:q} >{log} 2>&1"

@@ -16,11 +16,11 @@ rule forge_hands:
         mem_mb=mem("mem"),
         runtime=runtime("cpu"),
     params:
-        code=code_of("hands.step"),
+        code=code_of("hands.forge.step"),
     message:
         "Forging OpenMANO and OpenNimble from Anny"
     shell:
-        "python -m handgap.hands.step forge "
+        "python -m handgap.hands.forge.step forge "
         "--mano-out {output.mano} --nimble-out {output.nimble} >{log} 2>&1"
 
 
@@ -41,9 +41,9 @@ rule bake_skins:
         mem_mb=mem("cpu"),
         runtime=runtime("cpu"),
     params:
-        code=code_of("hands.skins_step"),
+        code=code_of("hands.skin.step"),
         tones=subpath(input.skins, parent=True),
     message:
         "Baking skin textures"
     shell:
-        "python -m handgap.hands.skins_step --model {input.nimble} --skins {params.tones} --out {output} >{log} 2>&1"
+        "python -m handgap.hands.skin.step --model {input.nimble} --skins {params.tones} --out {output} >{log} 2>&1"

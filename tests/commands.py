@@ -48,7 +48,7 @@ class Commands:
         return [*command, "--state", state_of(out), "--out", out, *COMMON]
 
     def fit(self, real: Path, out: Path) -> list[object]:
-        return ["handgap.hands.fit_step", real, *self._hands, "--settings", "{}", "--out", out, *COMMON]
+        return ["handgap.hands.fit.step", real, *self._hands, "--settings", "{}", "--out", out, *COMMON]
 
     def synthetic(self, fit: Path, out: Path) -> list[object]:
         options = ("--dataset", "proxyfrei", "--split", "train", "--settings", RENDER, "--state", state_of(out))

@@ -132,7 +132,7 @@ def test_a_bad_shard_is_named(files: Path, tmp_path: Path, fail: Callable[..., s
 
 
 @pytest.mark.parametrize("broken", [True, False], ids=["truncated", "absent"])
-@pytest.mark.parametrize("step", ["hands.fit_step", "segment.step"])
+@pytest.mark.parametrize("step", ["hands.fit.step", "segment.step"])
 def test_a_bad_shard_is_named_where_assets_are_read_first(
     made: Path, files: Path, tmp_path: Path, fail: Callable[..., str], step: str, broken: bool
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_bad_shard_is_named_where_assets_are_read_first(
 
 
 @pytest.mark.parametrize("broken", [True, False], ids=["truncated", "absent"])
-@pytest.mark.parametrize("step", ["hands.fit_step", "segment.step", "train.step", "train.predict_step", "render.step"])
+@pytest.mark.parametrize("step", ["hands.fit.step", "segment.step", "train.step", "train.predict_step", "render.step"])
 def test_a_bad_hand_model_is_named(
     files: Path, tmp_path: Path, fail: Callable[..., str], step: str, broken: bool, request: pytest.FixtureRequest
 ) -> None:

@@ -10,10 +10,11 @@ from handgap.core.config.fit import Fit
 from handgap.core.geometry import random_rotation
 from handgap.core.seeds import rng
 from handgap.core.store import Store, write_store
-from handgap.hands.fit import Fitter
-from handgap.hands.fit_step import app
-from handgap.hands.layers import RenderHand, axis_angles
+from handgap.hands.fit.fitter import Fitter
+from handgap.hands.fit.step import app
+from handgap.hands.kinematics import axis_angles
 from handgap.hands.prior import PosePrior
+from handgap.hands.render_hand import RenderHand
 from typer.testing import CliRunner
 
 MODELS = Path(__file__).parents[2] / "results" / "models"

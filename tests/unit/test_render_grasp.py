@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handgap.core.conventions import FINGERS
-from handgap.hands.layers import RenderHand
 from handgap.hands.prior import PosePrior
+from handgap.hands.render_hand import RenderHand
 from handgap.render.grasp import CONTACT, PENETRATION, Grasper
 from handgap.render.objects import random_object
 

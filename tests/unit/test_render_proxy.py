@@ -8,7 +8,8 @@ from handgap.core.config.dataset import Dataset
 from handgap.core.conventions import MaskLabel
 from handgap.core.errors import ConfigError
 from handgap.core.geometry import project
-from handgap.hands.layers import AnnotationHand, RenderHand
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.render_hand import RenderHand
 from handgap.render.labels import label
 from handgap.render.objects import random_object
 from handgap.render.proxy import ProxyScenes

@@ -10,7 +10,7 @@ from handgap.core.geometry import project
 from handgap.core.images import encode_rgb
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 
 N_VERTICES = 778
 

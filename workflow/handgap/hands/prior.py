@@ -83,7 +83,7 @@ class PosePrior:
             MissingAssetError: there is no such file.
             CorruptFileError: it is truncated, or lacks an array of this model.
         """
-        names = ("joints", "joint_axes", "rest_angles", "shape_std")
+        names = ("J_template", "joint_axes", "rest_angles", "shape_std")
         arrays = read_arrays(path, names)
         return cls(*(arrays[name] for name in names))
 
@@ -278,7 +278,7 @@ _GESTURES = dict(zip(FAMILIES, (_open, _relaxed, _pinch, _fist, _point, _grasp, 
 
 
 def joint_axes(joints: np.ndarray, thumb_dorsal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Anatomical axes and rest angles of a hand in the rest frame of `layers`.
+    """Anatomical axes and rest angles of a hand in the rest frame of `render_hand`.
 
     Args:
         joints: (25, 3) rest joints.

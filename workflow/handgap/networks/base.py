@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from handgap.core.conventions import MIDDLE_MCP
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.backbone import Backbone
 
 

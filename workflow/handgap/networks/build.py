@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from handgap.core.config.train import Network
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork
 from handgap.networks.s2hand import S2Hand

@@ -14,7 +14,8 @@ from math import pi
 import torch
 from torch import Tensor, nn
 
-from handgap.hands.layers import AnnotationHand, rotation_matrices
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.kinematics import rotation_matrices
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork, Prediction, point_l1, root_relative
 

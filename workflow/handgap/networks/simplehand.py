@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork, Prediction, point_l1
 

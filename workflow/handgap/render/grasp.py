@@ -11,8 +11,8 @@ import torch
 
 from handgap.core.conventions import FINGERS
 from handgap.core.geometry import rodrigues
-from handgap.hands.layers import RenderHand
 from handgap.hands.prior import CHAINS, Angles, PosePrior
+from handgap.hands.render_hand import RenderHand
 from handgap.render.objects import HeldObject
 
 PALM = -1

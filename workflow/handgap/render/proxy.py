@@ -17,8 +17,10 @@ from handgap.core.conventions import MaskLabel
 from handgap.core.errors import ConfigError, HandgapError
 from handgap.core.geometry import project, random_rotation, rodrigues
 from handgap.core.seeds import integer_seed, rng
-from handgap.hands.layers import AnnotationHand, RenderHand, axis_angles
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.kinematics import axis_angles
 from handgap.hands.prior import PosePrior
+from handgap.hands.render_hand import RenderHand
 from handgap.render.garments import Forearm, sleeve, watch
 from handgap.render.grasp import Grasp, Grasper
 from handgap.render.light import draw_light

@@ -11,7 +11,7 @@ from handgap.core.conventions import N_JOINTS, MaskLabel
 from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Store
-from handgap.hands.layers import RenderHand
+from handgap.hands.render_hand import RenderHand
 from handgap.render.labels import label
 from handgap.render.light import draw_light, expose, share
 from handgap.render.shard import Row

@@ -80,7 +80,7 @@ def fit_tiles(fits: Sequence[Path], images: Sequence[Path], render_hand: Path, f
     """
     import torch
 
-    from handgap.hands.layers import RenderHand
+    from handgap.hands.render_hand import RenderHand
 
     layer = RenderHand.load(render_hand)
     with np.load(render_hand, allow_pickle=False) as file:

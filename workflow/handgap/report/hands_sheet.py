@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from handgap.core.seeds import rng
-from handgap.hands.layers import RenderHand
 from handgap.hands.prior import PosePrior
+from handgap.hands.render_hand import RenderHand
 from handgap.report.draw import SHIFT
 from handgap.report.sheets import Tile
 

@@ -9,7 +9,7 @@ import torch
 from handgap.core.config.train import Network
 from handgap.core.errors import CorruptFileError, MissingAssetError
 from handgap.core.files import written_whole
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.base import HandNetwork
 from handgap.networks.build import build
 

@@ -12,7 +12,7 @@ from handgap.core.progress import track
 from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.store import write_store
 from handgap.data.samples import Samples
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.train.model_file import load_model
 from handgap.train.predict import BATCH, FRAME, empty_predictions, predict, predict_mean_hand
 

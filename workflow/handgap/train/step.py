@@ -16,7 +16,7 @@ from handgap.core.provenance import settings_hash
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture, Source
 from handgap.data.samples import Samples
-from handgap.hands.layers import AnnotationHand
+from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.build import build
 from handgap.train.loop import TrainingRun
 from handgap.train.model_file import save_model

@@ -14,9 +14,9 @@ from handgap.core.provenance import code_of, file_sha256, settings_hash
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
 from handgap.hands.mesh import vertex_normals
-from handgap.hands.texture_bake import bake, draw_person, tone_of
-from handgap.hands.texture_detail import make_details
-from handgap.hands.texture_map import rasterise
+from handgap.hands.skin.bake import bake, draw_person, tone_of
+from handgap.hands.skin.detail import make_details
+from handgap.hands.skin.map import rasterise
 
 SIZE = 1024
 PER_TONE = 2
@@ -64,7 +64,7 @@ def bake_skins(
         {"id": np.arange(len(order)), **columns},
         study="shared",
         seed=seed,
-        code=code_of("hands.skins_step"),
+        code=code_of("hands.skin.step"),
         config=settings_hash({"size": SIZE, "quality": JPEG_QUALITY}),
         parents=[file_sha256(model), *(file_sha256(path) for path in paths)],
         extra={"side_split": len(paths)},

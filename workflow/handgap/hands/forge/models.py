@@ -10,11 +10,11 @@ import torch
 
 from handgap.core.seeds import rng
 from handgap.hands import mesh
-from handgap.hands.forge_mano import annotation_arrays, build_annotation
-from handgap.hands.forge_nimble import PARENTS, build_skin, joint_regressor, shape_space
-from handgap.hands.forge_source import LICENCE, SOURCE, nail_mask, read_source
-from handgap.hands.layers import RenderHand
+from handgap.hands.forge.mano import annotation_arrays, build_annotation
+from handgap.hands.forge.nimble import PARENTS, build_skin, joint_regressor, shape_space
+from handgap.hands.forge.source import LICENCE, SOURCE, nail_mask, read_source
 from handgap.hands.prior import PosePrior, joint_axes
+from handgap.hands.render_hand import RenderHand
 
 N_POSES = 600
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -35,7 +35,7 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
     annotation = build_annotation(skin)
     hand = np.arange(skin.n_hand)
     regressor = joint_regressor(mean, skin.samples, skin.joint_samples, hand, 60)
-    joints = regressor @ mean
+    joints, J_shapedirs = regressor @ mean, np.einsum("jv,vcs->jcs", regressor, shapedirs)
     nail = nail_mask(skin.atlas.source_uv, skin.atlas.faces_forearm, skin.faces_forearm, len(mean))
     thumb = (nail > 0.5) & (skin.weights[:, 3] > 0.5)
     normals = mesh.vertex_normals(mean, skin.faces_forearm)
@@ -47,8 +47,8 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
         "arm_faces": skin.arm_faces,
         "shapedirs": shapedirs,
         "shape_std": np.ones(shapedirs.shape[2]),
-        "J_regressor": regressor,
-        "joints": joints,
+        "J_template": joints,
+        "J_shapedirs": J_shapedirs,
         "joint_axes": axes,
         "rest_angles": rest,
         "weights": skin.weights,
@@ -58,8 +58,8 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
         "uv_faces_stump": skin.atlas.faces_stump,
         "uv_faces_forearm": skin.atlas.faces_forearm,
         "nail": nail,
-        "mano_faces": np.repeat(annotation.ids[:, None], 3, 1),
-        "mano_bary": np.tile([1.0, 0.0, 0.0], (len(annotation.ids), 1)),
+        "mano_vertices": np.repeat(annotation.ids[:, None], 3, 1),
+        "mano_weights": np.tile([1.0, 0.0, 0.0], (len(annotation.ids), 1)),
     }
     mano = annotation_arrays(annotation, mean, shapedirs, skin)
     prior = PosePrior(joints, axes, rest, nimble["shape_std"])

@@ -9,8 +9,8 @@ from handgap.core.conventions import NIMBLE_PARENTS
 from handgap.core.geometry import align_rigid
 from handgap.core.seeds import rng
 from handgap.hands import mesh
-from handgap.hands.forge_source import SourceHand, average_weights, random_weights
-from handgap.hands.forge_uv import Atlas, build_atlas
+from handgap.hands.forge.source import SourceHand, average_weights, random_weights
+from handgap.hands.forge.uv import Atlas, build_atlas
 
 STUMP_DISTANCE = 0.028  # NIMBLE's skin ends 27-28 mm behind the wrist
 ELBOW_DISTANCE = 0.215

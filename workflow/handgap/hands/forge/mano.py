@@ -6,8 +6,8 @@ import numpy as np
 
 from handgap.core.conventions import MANO_PARENTS, N_ANNOTATION_FACES, N_ANNOTATION_VERTICES
 from handgap.hands import mesh
-from handgap.hands.forge_nimble import Skin, joint_regressor, ring_at
-from handgap.hands.layers import ANNOTATION_BONES
+from handgap.hands.forge.nimble import Skin, joint_regressor, ring_at
+from handgap.hands.render_hand import ANNOTATION_BONES
 
 WRIST_DISTANCE = 0.015  # MANO reaches 14-15 mm behind its wrist joint
 # a disk has F = 2 V - 2 - B faces

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from handgap.hands.texture_map import TexelMap
+from handgap.hands.skin.map import TexelMap
 
 MM = 1e-3
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (6, 7, 8, 9), "middle": (11, 12, 13, 14), "ring": (16, 17, 18, 19)}

@@ -13,7 +13,7 @@ from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
 from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
-from handgap.hands.fit import Fitter
+from handgap.hands.fit.fitter import Fitter
 
 LABELS = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

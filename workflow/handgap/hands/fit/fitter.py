@@ -15,14 +15,9 @@ from torch import nn
 
 from handgap.core.config.fit import Fit
 from handgap.core.geometry import align_rigid
-from handgap.hands.layers import (
-    RENDER_BONES,
-    AnnotationHand,
-    RenderHand,
-    axis_angles,
-    linear_blend_skinning,
-    rotation_matrices,
-)
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
+from handgap.hands.render_hand import RENDER_BONES, RenderHand
 
 MM = 1e3
 # joints that natural poses hardly turn (the metacarpals) still get this much freedom, radians
@@ -52,12 +47,11 @@ class _MappedHand(nn.Module):
 
     def __init__(self, hand: RenderHand):
         super().__init__()
-        used, compact = torch.unique(hand.mano_faces, return_inverse=True)
-        self.map = compact, hand.mano_bary
+        used, compact = torch.unique(hand.mano_vertices, return_inverse=True)
+        self.map = compact, hand.mano_weights
         self.template, self.directions = hand.v_template[used], hand.shapedirs[used]
         self.weights, self.parents = hand.weights[used], hand.parents
-        self.joints = hand.J_regressor @ hand.v_template
-        self.joint_directions = torch.einsum("jv,vcs->jcs", hand.J_regressor, hand.shapedirs)
+        self.joints, self.joint_directions = hand.J_template, hand.J_shapedirs
         self.n_shape = hand.n_shape
 
     def rest_joints(self, shape: torch.Tensor) -> torch.Tensor:
@@ -113,7 +107,7 @@ class Fitter:
         """Read both model files.
 
         Raises:
-            MissingAssetError, CorruptFileError: see `layers`.
+            MissingAssetError, CorruptFileError: see `HandLayer.load`.
         """
         models = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
         with np.load(render_hand) as file:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from handgap.core.errors import run_step
-from handgap.hands.forge import forge
+from handgap.hands.forge.models import forge
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

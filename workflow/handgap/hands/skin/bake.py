@@ -1,4 +1,4 @@
-"""Baking skins: measured tone of a person's hand, optics of melanin and blood, detail from `texture_detail`.
+"""Baking skins: measured tone of a person's hand, optics of melanin and blood, detail from `detail`.
 
 Colour is handled as absorbance, -ln(linear reflectance): pigments add up there, so that more melanin or more blood
 turns any tone into another plausible one (after Tsumura et al., "Image-based skin color and texture analysis/synthesis
@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import sparse
 
-from handgap.hands.texture_detail import MM, Details, noise
-from handgap.hands.texture_map import TexelMap
+from handgap.hands.skin.detail import MM, Details, noise
+from handgap.hands.skin.map import TexelMap
 
 # absorbance in linear R, G, B of one unit
 MELANIN = np.array([0.42, 0.72, 1.0], np.float32)

@@ -1,0 +1,1 @@
+"""Fitting one hand model to meshes of the other."""

@@ -1,0 +1,1 @@
+"""The open hand models, built from one source."""
