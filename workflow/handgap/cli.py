@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from handgap.core.errors import HandgapError, run_step
+from handgap.hands.convert.cli import app as convert
+from handgap.hands.fit.cli import fit_hand
+from handgap.render.cli import app as render
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(convert, name="convert")
+app.add_typer(render, name="render")
+app.command("fit-hand")(fit_hand)
 StoreArgument = Annotated[Path, typer.Argument(help="a store (.h5)")]
 
 

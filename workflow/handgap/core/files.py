@@ -1,6 +1,7 @@
 """Files that exist whole or not at all, and files of arrays read with their faults named."""
 
 import errno
+import io
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from handgap.core.errors import CorruptFileError, DiskFullError, MissingAssetError
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @contextmanager
@@ -56,3 +59,18 @@ def read_arrays(path: Path | str, names: Iterable[str] = ()) -> dict[str, np.nda
     if missing := set(names) - set(arrays):
         raise CorruptFileError(path, f"lacks {', '.join(sorted(missing))}", cure)
     return arrays
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as an `.npz` whose bytes depend on the arrays alone: floats as float32, ids as int32, no dates.
+
+    Raises:
+        DiskFullError: no room left; nothing of the file remains.
+    """
+    kinds = {"f": np.float32, "i": np.int32}
+    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in sorted(arrays):
+            array = arrays[name].astype(kinds.get(arrays[name].dtype.kind, arrays[name].dtype))
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue(), zipfile.ZIP_DEFLATED)
