@@ -1,12 +1,11 @@
-"""Layers against slow references, and their gradients."""
+"""Kinematics and the render hand against slow references, and their gradients."""
 
 import numpy as np
 import pytest
 import torch
-from handgap.core.conventions import MANO_TO_SIMPLE, NIMBLE_PARENTS
+from handgap.core.conventions import NIMBLE_PARENTS
 from handgap.core.errors import CorruptFileError, MissingAssetError
-from handgap.hands.annotation_hand import AnnotationHand
-from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
+from handgap.hands.kinematics import axis_angles, global_transforms, linear_blend_skinning, rotation_matrices
 from handgap.hands.render_hand import RenderHand
 from scipy.spatial.transform import Rotation
 
@@ -31,26 +30,10 @@ def render_hand():
             "mano_weights": _partition(g, 7, 3),
             "mano_vertices": g.integers(0, N, (7, 3)),
             "parents": np.append(NIMBLE_PARENTS, 0),
-        }
-    ).double()
-
-
-@pytest.fixture
-def annotation_hand():
-    g = np.random.default_rng(1)
-    return AnnotationHand(
-        {
-            "v_template": g.normal(0, 0.05, (N, 3)),
-            "faces": g.integers(0, N, (20, 3)),
-            "shapedirs": g.normal(0, 0.002, (N, 3, 10)),
-            "posedirs": g.normal(0, 0.001, (N, 3, 135)),
-            "J_regressor": _partition(g, 16, N),
-            "weights": _partition(g, N, 16),
-            "parents": np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]),
-            "hands_mean": g.normal(0, 0.1, 45),
-            "hands_components": np.linalg.qr(g.normal(size=(45, 45)))[0],
-            "pose_std": np.linspace(1, 0.1, 45),
-            "tip_vertices": np.array([1, 2, 3, 4, 5]),
+            "faces_stump": g.integers(0, N, (20, 3)),
+            "pose_mean": g.normal(0, 0.1, 57),
+            "pose_components": np.linalg.qr(g.normal(size=(57, 57)))[0],
+            "pose_std": np.linspace(1, 0.1, 57),
         }
     ).double()
 
@@ -107,30 +90,50 @@ def test_forearm_turns_about_the_wrist_and_leaves_joints(render_hand):
     assert (bent.vertices - straight.vertices).abs().max() > 1e-3
 
 
-def test_gradients_of_both_layers(render_hand, annotation_hand):
+ANGLES = {"exactly zero": 0.0, "tiny": 3e-5, "at the series' end": 1e-4, "usual": 0.7, "near pi": np.pi - 1e-4}
+
+
+@pytest.mark.parametrize("angle", ANGLES.values(), ids=ANGLES)
+def test_gradients_of_rotations(angle):
+    axes = torch.nn.functional.normalize(torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, 1.0]], dtype=torch.double), dim=1)
+    vectors = (angle * axes).requires_grad_()
+    assert torch.autograd.gradcheck(rotation_matrices, vectors)
+    back = lambda v: axis_angles(rotation_matrices(v))  # noqa: E731
+    assert torch.autograd.gradcheck(back, vectors)
+    torch.testing.assert_close(back(vectors), vectors, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_small_rotations_keep_their_digits(kind):
+    vectors = (np.random.default_rng(4).normal(size=(200, 3)) * np.logspace(-8, 0, 200)[:, None]).astype(kind)
+    found = rotation_matrices(torch.tensor(vectors)).double().numpy()
+    expected = Rotation.from_rotvec(vectors).as_matrix()
+    digits = 20 * np.finfo(kind).eps
+    np.testing.assert_allclose(found, expected, rtol=0, atol=digits)
+    # the antisymmetric part is the rotation itself, however small
+    np.testing.assert_allclose(found[:, 0, 1] - found[:, 1, 0], expected[:, 0, 1] - expected[:, 1, 0], rtol=digits)
+
+
+def test_kinematics_of_a_chain_and_of_a_star():
+    g = np.random.default_rng(5)
+    for parents in ((-1,), (-1, 0, 1, 2, 3), (-1, 0, 0, 0, 0), (-1, 0, 0, 1, 2, 1, 5)):
+        joints = torch.tensor(g.normal(size=(2, len(parents), 3)))
+        local = torch.tensor(Rotation.from_rotvec(g.normal(size=(2 * len(parents), 3))).as_matrix())
+        local = local.reshape(2, len(parents), 3, 3)
+        turns, places = global_transforms(local, joints, parents)
+        for joint, parent in enumerate(parents):
+            above = (turns[:, parent], places[:, parent]) if joint else (torch.eye(3).double().expand(2, 3, 3), 0)
+            bone = joints[:, joint] - (joints[:, parent] if joint else 0)
+            torch.testing.assert_close(turns[:, joint], above[0] @ local[:, joint])
+            torch.testing.assert_close(places[:, joint], above[1] + (above[0] @ bone[..., None])[..., 0])
+
+
+def test_gradients_of_the_render_hand(render_hand):
     g = torch.Generator().manual_seed(0)
-    for hand, n_pose, n_shape in ((render_hand, 60, 4), (annotation_hand, 48, 10)):
-        inputs = [0.3 * torch.randn(1, n, generator=g, dtype=torch.double) for n in (n_pose, n_shape, 3)]
-        inputs = [x.requires_grad_() for x in inputs]
-        assert torch.autograd.gradcheck(lambda *x, hand=hand: hand(*x)[0][:, :5], inputs, fast_mode=True)
-    zero = torch.zeros(1, 48, dtype=torch.double, requires_grad=True)
-    annotation_hand(zero, torch.zeros(1, 10).double(), torch.zeros(1, 3).double()).vertices.square().sum().backward()
-    assert torch.isfinite(zero.grad).all()
-
-
-def test_joint_order_and_regression(annotation_hand):
-    pose, shape, trans = (torch.zeros(1, n, dtype=torch.double) for n in (48, 10, 3))
-    out = annotation_hand(pose, shape, trans)
-    torch.testing.assert_close(annotation_hand.regress_joints(out.vertices), out.joints)
-    tips = [int(np.argsort(MANO_TO_SIMPLE)[16 + k]) for k in range(5)]
-    torch.testing.assert_close(out.joints[0, tips], out.vertices[0, 1:6])
-
-
-def test_pose_components_start_at_the_mean_pose(annotation_hand):
-    zero = annotation_hand.pose_from_components(torch.zeros(2, 6, dtype=torch.double))
-    torch.testing.assert_close(zero, annotation_hand.hands_mean.expand(2, 45))
-    one = annotation_hand.pose_from_components(torch.eye(6, dtype=torch.double)[1:2])
-    torch.testing.assert_close(one - zero[:1], annotation_hand.pose_std[1] * annotation_hand.hands_components[1][None])
+    inputs = [0.3 * torch.randn(1, n, generator=g, dtype=torch.double) for n in (60, 4, 3)]
+    inputs[0][:, 6:12] = 0
+    inputs = [x.requires_grad_() for x in inputs]
+    assert torch.autograd.gradcheck(lambda *x: render_hand(*x)[0][:, :5], inputs, fast_mode=True)
 
 
 def test_metacarpal_rotation_goes_into_the_finger(render_hand):

@@ -24,13 +24,15 @@ MANO_PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
 # 16 MANO joints + tips (thumb, index, middle, ring, pinky) at 16..20 -> simple order.
 MANO_TO_SIMPLE = np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20])
 
-# Vertex ids of the fingertips (thumb, index, middle, ring, pinky) on MANO's 778 vertices.
-# Several tables circulate; FreiHAND's must be used for FreiHAND's evaluation.
+# Vertex ids of the fingertips (thumb, index, middle, ring, pinky) on MANO's 778 vertices, by who uses them.
+# Several tables circulate, up to 5 mm apart; FreiHAND's must be used for FreiHAND's evaluation.
 TIP_VERTICES = {
-    "freihand": (744, 320, 443, 555, 672),
-    "ho3d": (744, 333, 444, 555, 672),
-    "smplx": (744, 320, 443, 554, 671),
-    "manopth": (745, 317, 444, 556, 673),
+    "freihand": (744, 320, 443, 555, 672),  # FreiHAND, S2HAND, simpleHand
+    "ho3d": (744, 333, 444, 555, 672),  # HO3D (setup_mano.py), CMR
+    "smplx": (744, 320, 443, 554, 671),  # smplx (vertex_ids.py), YouTube-Hands
+    "manopth": (745, 317, 444, 556, 673),  # manopth, right hand: DexYCB, METRO's and MeshGraphormer's ground truth
+    "manopth_left": (745, 317, 445, 556, 673),  # manopth, left hand
+    "metro": (745, 317, 445, 556, 673),  # METRO's and MeshGraphormer's regressor, of right hands all the same
 }
 
 # NIMBLE: 25 anatomical joints; dropping the four metacarpal bases leaves 21 in simple order (NIMBLE_model README).

@@ -1,22 +1,25 @@
 """Rotations and linear blend skinning: what both hand layers are made of (Romero et al. 2017, section 3)."""
 
+from functools import lru_cache
+
 import torch
 from torch import nn
 
 
 def rotation_matrices(axis_angle: torch.Tensor) -> torch.Tensor:
-    """Axis-angle (..., 3), radians -> rotation matrices (..., 3, 3); smooth at zero (Rodrigues)."""
-    squared = (axis_angle * axis_angle).sum(-1)
+    """Axis-angle (..., 3), radians -> rotation matrices (..., 3, 3), smooth at zero, by way of the unit quaternion.
+
+    With half the angle nothing cancels: single precision keeps small rotations and their gradients.
+    """
+    squared = (axis_angle * axis_angle).sum(-1, keepdim=True)
     small = squared < 1e-8
-    safe = torch.where(small, torch.ones_like(squared), squared)
-    angle = safe.sqrt()
-    first = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)[..., None, None]
-    second = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / safe)[..., None, None]
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
-    eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return eye + first * skew + second * (skew @ skew)
+    half = torch.where(small, torch.ones_like(squared), squared).sqrt() / 2
+    vector = axis_angle * torch.where(small, 0.5 - squared / 48, half.sin() / (2 * half))
+    scalar = torch.where(small, 1 - squared / 8, half.cos())
+    x, y, z = (scalar * vector).unbind(-1)
+    w = (scalar * scalar)[..., 0] - 0.5
+    rest = torch.stack([w, -z, y, z, w, -x, -y, x, w], -1).unflatten(-1, (3, 3))
+    return 2 * (vector[..., :, None] * vector[..., None, :] + rest)
 
 
 def axis_angles(rotations: torch.Tensor) -> torch.Tensor:
@@ -63,12 +66,27 @@ def global_transforms(
     Returns:
         Global rotations (B, J, 3, 3) and posed joints (B, J, 3); the root keeps its rest position.
     """
-    turns, places = [rotations[:, 0]], [joints[:, 0]]
-    for joint, parent in enumerate(parents[1:], start=1):
-        turns.append(turns[parent] @ rotations[:, joint])
-        bone = joints[:, joint] - joints[:, parent]
-        places.append(places[parent] + (turns[parent] @ bone[..., None])[..., 0])
-    return torch.stack(turns, 1), torch.stack(places, 1)
+    rest = joints.unbind(1)
+    bones = torch.stack([rest[0], *(rest[j] - rest[p] for j, p in enumerate(parents[1:], start=1))], 1)
+    local = torch.cat([rotations, bones[..., None]], -1).unbind(1)
+    world = [local[0]] * len(parents)
+    for level in _levels(parents):
+        above = torch.stack([world[parents[joint]] for joint in level], 1)
+        turns, steps = (above[..., :3] @ torch.stack([local[joint] for joint in level], 1)).split([3, 1], -1)
+        below = torch.cat([turns, steps + above[..., 3:]], -1).unbind(1)
+        for joint, transform in zip(level, below, strict=True):
+            world[joint] = transform
+    turns, places = torch.stack(world, 1).split([3, 1], -1)
+    return turns, places[..., 0]
+
+
+@lru_cache
+def _levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Joints below the root by their distance from it: those of one level are turned at once."""
+    depths = [0]
+    for parent in parents[1:]:
+        depths.append(depths[parent] + 1)
+    return tuple(tuple(j for j, d in enumerate(depths) if d == depth) for depth in range(1, max(depths) + 1))
 
 
 def linear_blend_skinning(
@@ -92,7 +110,9 @@ def linear_blend_skinning(
     """
     turns, places = global_transforms(rotations, joints, parents)
     offsets = places - (turns @ joints[..., None])[..., 0]
-    affine = torch.cat([turns, offsets[..., None]], -1).flatten(2)
-    blended = (weights @ affine).unflatten(-1, (3, 4))
-    vertices = (blended[..., :3] @ shaped[..., None])[..., 0] + blended[..., 3]
-    return vertices, places
+    # vertices last: the blend is four plain matrix products, and what follows runs along the vertices
+    columns = torch.stack([*turns.unbind(-1), offsets]).transpose(2, 3).contiguous()
+    along_x, along_y, along_z, offset = (nn.functional.linear(column, weights) for column in columns)
+    x, y, z = shaped.transpose(1, 2).contiguous()[:, :, None].unbind(1)
+    vertices = along_x * x + along_y * y + along_z * z + offset
+    return vertices.transpose(1, 2), places

@@ -18,6 +18,7 @@ class HandLayer(nn.Module):
     """
 
     _buffers_of: tuple[str, ...] = ("v_template", "shapedirs", "weights")
+    _others_of: tuple[str, ...] = ("parents",)
 
     def __init__(self, arrays: dict[str, np.ndarray]):
         super().__init__()
@@ -35,16 +36,21 @@ class HandLayer(nn.Module):
             MissingAssetError: there is no such file.
             CorruptFileError: it is truncated, or lacks an array of this model.
         """
-        return cls(read_arrays(path, {*cls._buffers_of, "parents"}))
+        return cls(read_arrays(path, {*cls._buffers_of, *cls._others_of}))
 
     def _shaped(self, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rest vertices (B, V, 3) and joints (B, J, 3) of shape coefficients (B, S)."""
-        vertices = self.v_template + torch.einsum("bs,vcs->bvc", shape, self.shapedirs)
-        return vertices, self.J_template + torch.einsum("bs,jcs->bjc", shape, self.J_shapedirs)
+        return _blend(shape, self.shapedirs, self.v_template), _blend(shape, self.J_shapedirs, self.J_template)
 
     def _correctives(self, rotations: torch.Tensor) -> torch.Tensor | float:
         """Pose blend shapes (B, V, 3) of the rotations (B, P, 3, 3) of the joints below the root, in their order."""
         if self.posedirs is None:
             return 0.0
         eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-        return torch.einsum("bp,vcp->bvc", (rotations - eye).flatten(1), self.posedirs)
+        return _blend((rotations - eye).flatten(1), self.posedirs)
+
+
+def _blend(coefficients: torch.Tensor, directions: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
+    """`base` (V, 3) plus coefficients (B, K) of directions (V, 3, K) -> (B, V, 3), as one matrix product."""
+    start = None if base is None else base.flatten()
+    return nn.functional.linear(coefficients, directions.flatten(0, 1), start).unflatten(-1, directions.shape[:2])
