@@ -1,14 +1,22 @@
 """The render hand as a batched differentiable layer: NIMBLE's model (Li et al. 2022) or its open twin.
 
-Rest frame of the open models (metres): origin at the wrist joint, x towards the little finger, y along the middle
-metacarpal, z out of the back of the hand; the palm looks along -z.
+Both are read from one file format; what differs is told by the arrays that are there: the open hand has a forearm,
+NIMBLE has muscles and bones below the skin.
+
+Rest frame of the open hand (metres): origin at the wrist joint, x towards the little finger, y along the middle
+metacarpal, z out of the back of the hand; the palm looks along -z. NIMBLE's: x towards the thumb, y out of the back,
+z along the fingers, origin above the knuckles.
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 
+from handgap.core.conventions import NIMBLE_TO_SIMPLE
+from handgap.core.errors import HandgapError
+from handgap.core.files import read_arrays
 from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
 from handgap.hands.layer import HandLayer
 
@@ -19,6 +27,10 @@ ANNOTATION_BONES = np.array([0, 6, 7, 8, 11, 12, 13, 21, 22, 23, 16, 17, 18, 1, 
 _FINGER_BASES = {6: 5, 11: 10, 21: 20, 16: 15}
 _FOREARM = 25
 
+# the layers of NIMBLE's tissue in the order of the file's vertices, and the name of their faces there
+PART_FACES = {"skin": "faces_stump", "muscle": "faces_muscle", "bone": "faces_bone"}
+_PER_VERTEX = ("v_template", "shapedirs", "posedirs", "weights")
+
 
 class RenderOutput(NamedTuple):
     """Render hand: vertices (B, V, 3) and joints25 (B, 25, 3) in NIMBLE order, metres."""
@@ -26,27 +38,75 @@ class RenderOutput(NamedTuple):
     vertices: torch.Tensor
     joints25: torch.Tensor
 
+    @property
+    def joints21(self) -> torch.Tensor:
+        """The anatomical joints (B, 21, 3) that match the simple order; MANO's lie elsewhere in the same finger."""
+        return self.joints25[:, NIMBLE_TO_SIMPLE]
+
 
 class RenderHand(HandLayer):
-    """NIMBLE-like hand: skin with forearm, 25 joints, 20 rotating bones."""
+    """NIMBLE-like hand: 25 joints, 20 rotating bones; the open one with a forearm.
 
-    _buffers_of = (*HandLayer._buffers_of, "J_template", "J_shapedirs", "mano_weights")
+    Args:
+        arrays: arrays of the model file by name.
+        part: whose vertices the layer poses: "skin", or NIMBLE's "muscle" or "bone".
 
-    def __init__(self, arrays: dict[str, np.ndarray]):
+    Attributes:
+        faces: (F, 3) of the part, closed; the open hand's without the forearm.
+        surface: ids of the vertices that `faces` uses. NIMBLE's skin has 996 others, up to 70 mm off the surface:
+            bounding boxes and the like belong to these alone.
+    """
+
+    _buffers_of = (
+        *HandLayer._buffers_of,
+        *("J_template", "J_shapedirs", "pose_mean", "pose_components", "pose_std", "mano_weights"),
+    )
+    _others_of = (*HandLayer._others_of, "mano_vertices", PART_FACES["skin"])
+
+    def __init__(self, arrays: dict[str, np.ndarray], part: str = "skin"):
+        if "part_sizes" in arrays:
+            ends = np.cumsum(arrays["part_sizes"])
+            index = list(PART_FACES).index(part)
+            rows = slice(ends[index] - arrays["part_sizes"][index], ends[index])
+            arrays = arrays | {name: arrays[name][rows] for name in _PER_VERTEX if name in arrays}
         super().__init__(arrays)
         self.register_buffer("mano_vertices", torch.as_tensor(arrays["mano_vertices"], dtype=torch.long))
         self.n_pose, self.n_shape = 3 * len(RENDER_BONES), self.shapedirs.shape[2]
+        self.faces = np.asarray(arrays[PART_FACES[part]], np.int64)
+        self.surface = np.unique(self.faces)
+
+    @classmethod
+    def load(cls, path: Path | str, part: str = "skin") -> Self:
+        """Read a model file (`.npz`).
+
+        Raises:
+            MissingAssetError: there is no such file.
+            CorruptFileError: it is truncated, or lacks an array of this model.
+            HandgapError: it has no such part.
+        """
+        arrays = read_arrays(path, {*cls._buffers_of, *cls._others_of})
+        if PART_FACES[part] not in arrays:
+            raise HandgapError(path, f"the model has no {part}", "take a file made by `handgap convert nimble`")
+        return cls(arrays, part)
 
     def forward(
-        self, pose: torch.Tensor, shape: torch.Tensor, trans: torch.Tensor, forearm: torch.Tensor | None = None
+        self,
+        pose: torch.Tensor,
+        shape: torch.Tensor,
+        trans: torch.Tensor,
+        forearm: torch.Tensor | None = None,
+        scale: torch.Tensor | None = None,
     ) -> RenderOutput:
         """Pose the hand.
+
+        NIMBLE's own forward pass is the one with a zero global rotation, translation and no scale.
 
         Args:
             pose: (B, 60) axis-angle of NIMBLE's 20 bones, the global rotation first.
             shape: (B, S) in standard deviations.
             trans: (B, 3) metres.
-            forearm: (B, 3) axis-angle of the forearm against the hand, about the wrist; straight when None.
+            forearm: (B, 3) axis-angle of the open hand's forearm, about the wrist; straight when None.
+            scale: (B,) factor on the whole hand about its root joint; 1 when None.
         """
         shaped, joints = self._shaped(shape)
         n_joints = len(self.parents)
@@ -61,13 +121,23 @@ class RenderHand(HandLayer):
         if forearm is not None:
             rotations[_FOREARM] = rotation_matrices(forearm)
         vertices, places = linear_blend_skinning(shaped, joints, torch.stack(rotations, 1), self.weights, self.parents)
-        return RenderOutput(vertices + trans[:, None], places[:, :25] + trans[:, None])
+        places = places[:, :25]
+        if scale is not None:
+            root = joints[:, :1]
+            vertices, places = (root + scale[:, None, None] * (points - root) for points in (vertices, places))
+        return RenderOutput(vertices + trans[:, None], places + trans[:, None])
+
+    def pose_from_components(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """(B, n) coefficients in standard deviations -> pose (B, 57) of the bones below the root, mean pose added."""
+        n = coefficients.shape[1]
+        return self.pose_mean + (coefficients * self.pose_std[:n]) @ self.pose_components[:n]
 
     def to_annotation(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Annotation-hand vertices (B, 778, 3) on the render hand's surface (B, V, 3)."""
+        """Annotation-hand vertices (B, 778, 3) on the render hand's skin (B, V, 3)."""
         return (vertices[:, self.mano_vertices] * self.mano_weights[..., None]).sum(2)
 
-    def annotation_pose(self, pose: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def annotation_pose(pose: torch.Tensor) -> torch.Tensor:
         """Annotation-hand pose (B, 48) of a render pose (B, 60): a metacarpal's rotation goes into its finger's."""
         turns = rotation_matrices(pose.unflatten(-1, (len(RENDER_BONES), 3)))
         bone_of = {int(joint): bone for bone, joint in enumerate(RENDER_BONES)}
