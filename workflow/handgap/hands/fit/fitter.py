@@ -1,174 +1,188 @@
-"""Render-hand parameters from annotation-hand meshes, a whole batch at once.
+"""Parameters of one hand model from meshes of the other, a whole batch at once and in both directions."""
 
-A rigid start from the palm (Kabsch), then Levenberg-Marquardt (Marquardt 1963) on pose, shape and translation with
-forward-mode Jacobians and one damping per sample. The cost, in mm^2, is the mean squared vertex distance plus L2 on
-pose and shape in units of their standard deviations.
-"""
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from torch import nn
 
 from handgap.core.config.fit import Fit
+from handgap.core.conventions import Side
+from handgap.core.errors import HandgapError
 from handgap.core.geometry import align_rigid
 from handgap.hands.annotation_hand import AnnotationHand
-from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
-from handgap.hands.render_hand import RENDER_BONES, RenderHand
+from handgap.hands.fit.points import SkinnedPoints
+from handgap.hands.fit.solver import MM, Prior, levenberg_marquardt
+from handgap.hands.fit.start import BoneStart
+from handgap.hands.fit.targets import TargetCheck
+from handgap.hands.kinematics import axis_angles, rotation_matrices
+from handgap.hands.render_hand import RenderHand
 
-MM = 1e3
-# joints that natural poses hardly turn (the metacarpals) still get this much freedom, radians
+# poses that natural ones never show (metacarpals, directions a short pose basis leaves out) still get this, radians
 MIN_POSE_STD = 0.03
-_DAMPING = (1e-2, 0.25, 6.0)  # at the start, after a good step, after a bad one
+# every so many-th point is enough to come near
+_COARSE_STRIDE = 4
+# mean hands of the same vertices lie this close at the palm, others (vertices in another order) do not
+_SAME_TOPOLOGY_MM = 12.0
+# matrix products round a row alike in any batch whose rows fill the processor's registers
+_ROWS = 8
 
 
 @dataclass
 class FitResult:
-    """Parameters of the render hand and what is left.
+    """Parameters found and how well they do.
 
     Attributes:
-        render_pose: (B, 60) axis-angle.
-        render_shape: (B, S) standard deviations.
-        render_trans: (B, 3) metres.
-        residual_mm: (B,) mean vertex distance.
+        pose: (B, 3 R) axis-angle of the rotating bones, the global rotation first; mean pose added.
+        shape: (B, S) standard deviations.
+        trans: (B, 3) metres.
+        residual_mm: (B,) mean distance of the 778 vertices; NaN where the target could not be fitted at all.
+        reason: B texts, empty where the fit is valid.
     """
 
-    render_pose: np.ndarray
-    render_shape: np.ndarray
-    render_trans: np.ndarray
+    pose: np.ndarray
+    shape: np.ndarray
+    trans: np.ndarray
     residual_mm: np.ndarray
+    reason: list[str]
 
-
-class _MappedHand(nn.Module):
-    """The render hand thinned to the vertices that the annotation mesh is mapped from."""
-
-    def __init__(self, hand: RenderHand):
-        super().__init__()
-        used, compact = torch.unique(hand.mano_vertices, return_inverse=True)
-        self.map = compact, hand.mano_weights
-        self.template, self.directions = hand.v_template[used], hand.shapedirs[used]
-        self.weights, self.parents = hand.weights[used], hand.parents
-        self.joints, self.joint_directions = hand.J_template, hand.J_shapedirs
-        self.n_shape = hand.n_shape
-
-    def rest_joints(self, shape: torch.Tensor) -> torch.Tensor:
-        """(B, 26, 3): the forearm turns about the wrist."""
-        joints = self.joints + torch.einsum("bs,jcs->bjc", shape, self.joint_directions)
-        return torch.cat([joints, joints[:, :1]], 1)
-
-    def forward(self, parameters: torch.Tensor) -> torch.Tensor:
-        """Annotation vertices (B, 778, 3) of parameters (B, 60 + S + 3)."""
-        pose, shape, trans = parameters.split([60, self.n_shape, 3], 1)
-        turns = rotation_matrices(pose.unflatten(-1, (20, 3)))
-        spot = torch.zeros(26, 20, dtype=pose.dtype)
-        spot[RENDER_BONES, torch.arange(20)] = 1.0
-        still = torch.eye(3, dtype=pose.dtype) * (1 - spot.sum(1))[:, None, None]
-        rotations = torch.einsum("jn,bnxy->bjxy", spot, turns) + still
-        shaped = self.template + torch.einsum("bs,vcs->bvc", shape, self.directions)
-        vertices, _ = linear_blend_skinning(shaped, self.rest_joints(shape), rotations, self.weights, self.parents)
-        faces, weights = self.map
-        return (vertices[:, faces] * weights[..., None]).sum(2) + trans[:, None]
+    @property
+    def valid(self) -> np.ndarray:
+        """(B,) whether the fit can be used."""
+        return np.array([not reason for reason in self.reason], bool)
 
 
 class Fitter:
-    """Fits one render hand to meshes of one annotation hand.
+    """Fits a hand model to the 778 vertices of the annotation topology.
+
+    Palm alignment and bone rotations in closed form, then Levenberg-Marquardt on some of the vertices and at last on
+    all of them. The cost, in mm^2, is the mean squared vertex distance plus L2 on pose and shape in units of their
+    standard deviations. A target that is not a right hand in metres gets a reason, and leaves its neighbours alone.
 
     Args:
-        render_hand, annotation_hand: the two models; the latter says which vertices belong to the palm.
-        pose_mean, pose_components, pose_std: (57,), (57, 57), (57,) statistics of natural render poses.
-        shape_std: (S,).
+        model: (P,) vertices of the annotation hand -> the model's points there.
+        palm: (778,) whether a vertex belongs to the palm.
+        pose: mean (M,), components (K, M) and their standard deviations (K,) of poses below the global rotation.
         settings: the fit section of the study.
+        device: where to compute, e.g. "cpu" or "cuda".
     """
 
     def __init__(
         self,
-        render_hand: RenderHand,
-        annotation_hand: AnnotationHand,
-        pose_mean: np.ndarray,
-        pose_components: np.ndarray,
-        pose_std: np.ndarray,
-        shape_std: np.ndarray,
+        model: Callable[[torch.Tensor], SkinnedPoints],
+        palm: np.ndarray,
+        pose: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         settings: Fit,
+        device: str | torch.device = "cpu",
     ):
-        self._hand, self._settings = _MappedHand(render_hand), settings
-        self._palm = (annotation_hand.weights[:, 0] > 0.5).numpy()
-        self._mean = torch.cat([torch.zeros(3), torch.as_tensor(pose_mean), torch.zeros(render_hand.n_shape + 3)])
-        whiten = pose_components / np.maximum(pose_std, MIN_POSE_STD)[:, None]
-        prior = torch.zeros(57 + render_hand.n_shape, 60 + render_hand.n_shape + 3)
-        prior[:57, 3:60] = torch.as_tensor(whiten) * settings.pose_weight**0.5
-        prior[57:, 60:-3] = torch.diag(torch.as_tensor(settings.shape_weight**0.5 / shape_std))
-        self._prior = prior
+        everything = torch.arange(len(palm))
+        self._model = model(everything).to(device)
+        self._coarse_points = everything[::_COARSE_STRIDE]
+        self._coarse = model(self._coarse_points).to(device)
+        self._settings, self._device, self._palm = settings, device, palm
+        n_shape = self._model.n_shape
+        mean = torch.cat([torch.zeros(3), pose[0], torch.zeros(n_shape + 3)])
+        of_pose = settings.pose_weight * _pose_precision(*pose[1:])
+        # the global rotation and the translation are free
+        precision = torch.block_diag(
+            torch.zeros(3, 3), of_pose, settings.shape_weight * torch.eye(n_shape), torch.zeros(3, 3)
+        )
+        self._prior = Prior(mean.to(device), precision.to(device))
+        with torch.no_grad():
+            self._start = BoneStart(self._model, self._prior.mean)
+            self._rest = self._model(self._prior.mean[None])[0].T.double().cpu().numpy()
+        self._check = TargetCheck(self._rest[palm])
 
     @classmethod
-    def load(cls, render_hand: Path, annotation_hand: Path, settings: Fit) -> Self:
-        """Read both model files.
+    def to_render(
+        cls, render_hand: Path, annotation_hand: Path, settings: Fit, device: str | torch.device = "cpu"
+    ) -> Self:
+        """Render-hand parameters from annotation meshes: pose (60), shape (S), trans.
+
+        Raises:
+            MissingAssetError, CorruptFileError: see `HandLayer.load`.
+            HandgapError: the render hand is mapped to another topology than this annotation hand's.
+        """
+        hand, annotation = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
+        palm, pose = _palm(annotation), (hand.pose_mean, hand.pose_components, hand.pose_std)
+        mapped, own = (
+            points[None, palm].double().numpy()
+            for points in (hand.to_annotation(hand.v_template[None])[0], annotation.v_template)
+        )
+        rotation, offset = align_rigid(mapped, own)
+        apart = np.linalg.norm(mapped @ rotation[0].T + offset - own, axis=2).mean() * MM
+        if apart > _SAME_TOPOLOGY_MM:
+            problem = f"its map to the annotation hand misses the palm of {annotation_hand} by {apart:.0f} mm"
+            raise HandgapError(
+                render_hand, problem, "pair models made for each other: the open two, or NIMBLE and MANO"
+            )
+        return cls(lambda at: SkinnedPoints.of_render(hand, at), palm, pose, settings, device)
+
+    @classmethod
+    def to_annotation(cls, annotation_hand: Path, settings: Fit, device: str | torch.device = "cpu") -> Self:
+        """Annotation-hand parameters from meshes of its topology: pose (48), shape (10), trans.
+
+        They may be mapped from a render hand (`RenderHand.to_annotation`). A left hand's model is mirrored first:
+        meshes and parameters are those of right hands.
 
         Raises:
             MissingAssetError, CorruptFileError: see `HandLayer.load`.
         """
-        models = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
-        with np.load(render_hand) as file:
-            statistics = [file[name] for name in ("pose_mean", "pose_components", "pose_std", "shape_std")]
-        return cls(*models, *statistics, settings)
+        hand = AnnotationHand.load(annotation_hand)
+        hand = hand if hand.side is Side.RIGHT else hand.mirrored()
+        pose = hand.hands_mean, hand.hands_components, hand.pose_std
+        return cls(lambda at: SkinnedPoints.of_annotation(hand, at), _palm(hand), pose, settings, device)
 
+    @torch.no_grad()
     def fit(self, vertices: np.ndarray) -> FitResult:
-        """Fit annotation meshes (B, 778, 3), metres, right hands; any B, done in batches of the settings' size."""
-        parts = [self._fit_batch(part) for part in _split(vertices, self._settings.batch)]
-        return FitResult(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        """Fit meshes (B, 778, 3), metres, right hands; any B, done in batches of the settings' size.
+
+        A mesh's result does not depend on the others, to the last bit after `core.seeds.round_alike`.
+        """
+        vertices = np.asarray(vertices, np.float64)
+        reasons = self._check(vertices[:, self._palm], vertices)
+        bad = np.array([bool(reason) for reason in reasons], bool)
+        # a stand-in that fits keeps the batch whole
+        targets = np.where(bad[:, None, None], self._rest, vertices)
+        size = self._settings.batch
+        parts = [self._fit_batch(targets[k : k + size]) for k in range(0, len(targets), size)]
+        *parameters, residual = (np.concatenate(column) for column in zip(*parts, strict=True))
+        for values in (*parameters, residual):
+            values[bad] = np.nan
+        far = f"fit residual above {self._settings.max_residual_mm:g} mm"
+        close = residual <= self._settings.max_residual_mm
+        reasons = [reason or ("" if near else far) for reason, near in zip(reasons, close, strict=True)]
+        return FitResult(*parameters, residual, reasons)
 
     def _fit_batch(self, vertices: np.ndarray) -> tuple[np.ndarray, ...]:
-        with torch.no_grad():
-            start = self._hand(self._mean[None]).double().numpy()
         count = len(vertices)
-        palms = np.repeat(start[:, self._palm], count, 0)
-        rotation, offset = align_rigid(palms, np.asarray(vertices, np.float64)[:, self._palm])
-        # fit in the frame of the start, where the global rotation left to find is small
-        target = torch.as_tensor((vertices - offset[:, None]) @ rotation, dtype=torch.float32)
-        parameters = self._levenberg_marquardt(target)
-        with torch.no_grad():
-            found = self._hand(parameters)
-        pose, shape, trans = parameters.double().split([60, self._hand.n_shape, 3], 1)
-        root = self._hand.rest_joints(shape.float())[:, 0].double()
-        turn = torch.as_tensor(rotation)
-        pose = torch.cat([axis_angles(turn @ rotation_matrices(pose[:, :3])), pose[:, 3:]], 1)
-        trans = (turn @ (root + trans)[..., None])[..., 0] + torch.as_tensor(offset) - root
-        residual = (found - target).norm(dim=-1).mean(1) * MM
-        return tuple(part.float().numpy() for part in (pose, shape, trans, residual))
-
-    def _residuals(self, parameters: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """(B, R) such that the squared sum is the cost in mm^2."""
-        distance = (self._hand(parameters) - target).flatten(1) * (MM / target.shape[1] ** 0.5)
-        return torch.cat([distance, (parameters - self._mean) @ self._prior.T], 1)
-
-    def _levenberg_marquardt(self, target: torch.Tensor) -> torch.Tensor:
-        count = len(target)
-        parameters = self._mean.expand(count, -1).clone()
-        start, better, worse = _DAMPING
-        damping = torch.full((count, 1), start)
-        residuals = self._residuals(parameters, target)
-        directions = torch.eye(parameters.shape[1])
-        for _ in range(self._settings.iterations):
-
-            def along(direction: torch.Tensor, at: torch.Tensor = parameters) -> torch.Tensor:
-                tangent = direction.expand_as(at)
-                return torch.func.jvp(lambda p: self._residuals(p, target), (at,), (tangent,))[1]
-
-            jacobian = torch.vmap(along, chunk_size=16)(directions).permute(1, 2, 0)
-            normal = jacobian.transpose(1, 2) @ jacobian
-            slope = (jacobian.transpose(1, 2) @ residuals[..., None])[..., 0]
-            diagonal = normal.diagonal(dim1=1, dim2=2)
-            damped = normal + torch.diag_embed(damping * diagonal + 1e-6)
-            trial = parameters - torch.linalg.solve(damped, slope)
-            moved = self._residuals(trial, target)
-            good = (moved.square().sum(1) < residuals.square().sum(1))[:, None]
-            parameters = torch.where(good, trial, parameters)
-            residuals = torch.where(good, moved, residuals)
-            damping = (damping * torch.where(good, better, worse)).clamp(1e-7, 1e4)
-        return parameters
+        vertices = np.concatenate([vertices, np.repeat(self._rest[None], -count % _ROWS, 0)])
+        palms = np.repeat(self._rest[None, self._palm], len(vertices), 0)
+        rotation, offset = align_rigid(palms, vertices[:, self._palm])
+        # fit in the frame of the start, where the global rotation left to find is small and single precision enough
+        target = np.swapaxes((vertices - offset[:, None]) @ rotation, 1, 2)
+        target = torch.as_tensor(target, dtype=torch.float32, device=self._device).contiguous()
+        parameters = self._start(target)
+        coarse, steps = target[..., self._coarse_points], self._settings.coarse_iterations
+        parameters = levenberg_marquardt(self._coarse, self._prior, coarse, parameters, steps)
+        parameters = levenberg_marquardt(self._model, self._prior, target, parameters, self._settings.iterations)
+        residual = (self._model(parameters) - target).norm(dim=1).mean(1) * MM
+        pose, shape, trans = self._model.split(parameters)
+        root = self._model.rest_joints(shape)[:, 0].double()
+        turn, offset = (torch.as_tensor(part, device=self._device) for part in (rotation, offset))
+        pose = torch.cat([axis_angles(turn @ rotation_matrices(pose[:, :3].double())), pose[:, 3:].double()], 1)
+        trans = (turn @ (root + trans)[..., None])[..., 0] + offset - root
+        return tuple(part[:count].float().cpu().numpy() for part in (pose, shape, trans, residual))
 
 
-def _split(vertices: np.ndarray, size: int) -> list[np.ndarray]:
-    return [vertices[k : k + size] for k in range(0, len(vertices), size)]
+def _palm(hand: AnnotationHand) -> np.ndarray:
+    return (hand.weights[:, 0] > 0.5).numpy()
+
+
+def _pose_precision(components: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """(M, M) inverse covariance of poses: components (K, M) with their std (K,), MIN_POSE_STD in what they leave."""
+    whitened = components / std.clamp_min(MIN_POSE_STD)[:, None]
+    left = torch.linalg.svd(components)[2][len(components) :] / MIN_POSE_STD
+    return whitened.T @ whitened + left.T @ left

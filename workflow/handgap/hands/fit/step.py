@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from handgap.core.config.base import parse_json
 from handgap.core.config.fit import Fit
-from handgap.core.conventions import Side
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
 from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
 from handgap.hands.fit.fitter import Fitter
+from handgap.hands.fit.targets import as_right_hands
 
 LABELS = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -33,18 +32,15 @@ def fit(
     """Fit every mesh of a shard; a left hand is fitted as its mirror image (x -> -x)."""
     round_alike()
     chosen = parse_json(Fit, settings, "--settings")
-    fitter = Fitter.load(render_hand, annotation_hand, chosen)
+    fitter = Fitter.to_render(render_hand, annotation_hand, chosen)
     with Store(real) as store:
         columns = {name: store.column(name) for name in LABELS}
         valid, flags = store.column("valid"), list(store.column("flag"))
         parent = store.digest
-    mirror = np.where(columns["side"] == Side.LEFT, -1.0, 1.0)[:, None] * np.array([[1.0, 0.0, 0.0]])
-    mirror[:, 1:] = 1.0
-    found = fitter.fit(columns["vertices"] * mirror[:, None])
-    close = found.residual_mm <= chosen.max_residual_mm
-    reason = f"fit residual above {chosen.max_residual_mm:g} mm"
-    flags = [flag or ("" if near else reason) for flag, near in zip(flags, close, strict=True)]
-    columns |= vars(found) | {"valid": valid & close, "flag": flags}
+    found = fitter.fit(as_right_hands(columns["vertices"], columns["side"]))
+    flags = [flag or reason for flag, reason in zip(flags, found.reason, strict=True)]
+    columns |= {"render_pose": found.pose, "render_shape": found.shape, "render_trans": found.trans}
+    columns |= {"residual_mm": found.residual_mm, "valid": valid & found.valid, "flag": flags}
     config = settings_hash(chosen.model_dump(mode="json"))
     write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=[parent])
 
