@@ -28,7 +28,7 @@ smoke: setup
 	$(BIN)/snakemake --cores 1 --configfile config/smoke.yaml --report results/smoke/report.html -- all
 
 # what many tests look at: made first, so that a clean clone skips none of them
-MADE := results/models/open_mano.npz results/models/open_nimble_skins.h5 \
+MADE := results/models/open_mano.npz results/models/open_nimble_textures.npz \
 	$(foreach asset,mobilesam efficientnet_lite0 hdri_bpy hdri_pmndrs,results/assets/$(asset)/asset.json)
 
 test: setup

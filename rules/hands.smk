@@ -1,4 +1,4 @@
-# The open hand models, forged once for all studies.
+# The open hand models and their textures, made once for all studies.
 
 
 rule forge_hands:
@@ -29,7 +29,8 @@ rule bake_skins:
         nimble=f"{MODELS}/open_nimble.npz",
         skins="results/assets/skins/asset.json",
     output:
-        f"{MODELS}/open_nimble_skins.h5",
+        textures=f"{MODELS}/open_nimble_textures.npz",
+        skins=f"{MODELS}/open_nimble_skins.h5",
     log:
         "<logs>/bake_skins.log",
     benchmark:
@@ -38,12 +39,13 @@ rule bake_skins:
         "../envs/hands.yaml"
     threads: 1
     resources:
-        mem_mb=mem("cpu"),
+        mem_mb=mem("mem"),
         runtime=runtime("cpu"),
     params:
         code=code_of("hands.skin.step"),
         tones=subpath(input.skins, parent=True),
     message:
-        "Baking skin textures"
+        "Making the texture model and the proxy-real skins"
     shell:
-        "python -m handgap.hands.skin.step --model {input.nimble} --skins {params.tones} --out {output} >{log} 2>&1"
+        "python -m handgap.hands.skin.step --model {input.nimble} --tones {params.tones} "
+        "--textures-out {output.textures} --skins-out {output.skins} >{log} 2>&1"

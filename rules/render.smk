@@ -48,7 +48,7 @@ rule render_synthetic:
     input:
         fit="<results>/fit/{dataset}/{split}/{shard}.h5",
         nimble=f"{MODELS}/open_nimble.npz",
-        skins=f"{MODELS}/open_nimble_skins.h5",
+        textures=f"{MODELS}/open_nimble_textures.npz",
         hdris=HDRI_ASSETS,
     output:
         "<results>/synthetic/{dataset}/{split}/{shard}.h5",
@@ -72,7 +72,7 @@ rule render_synthetic:
     message:
         "Rendering synthetic {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
-        "python -m handgap.render.step synthetic {input.fit} --render-hand {input.nimble} --skins {input.skins} "
+        "python -m handgap.render.step synthetic {input.fit} --render-hand {input.nimble} --textures {input.textures} "
         "{params.hdris} --dataset {wildcards.dataset} --split {wildcards.split} "
         "--state results/.state/{params.study}/synthetic/{wildcards.dataset}/{wildcards.split}/{wildcards.shard} "
         "--out {output} --threads {threads} --study {params.study} --seed {params.seed} --code {params.code} "

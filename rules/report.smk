@@ -110,31 +110,32 @@ rule draw_curves:
 rule draw_hands:
     input:
         nimble=f"{MODELS}/open_nimble.npz",
+        textures=f"{MODELS}/open_nimble_textures.npz",
     output:
         report(
             "<results>/gallery/hands.png",
             caption="../workflow/report/gallery_hands.rst",
             category="Gallery",
-            labels={"stage": "1 hands", "what": "pose x shape"},
+            labels={"stage": "1 hands", "what": "pose x shape x texture"},
         ),
     log:
         "<logs>/draw_hands.log",
     benchmark:
         "<benchmarks>/draw_hands.jsonl"
     conda:
-        "../envs/report.yaml"
+        "../envs/render.yaml"
     threads: 1
     resources:
         mem_mb=mem("cpu"),
-        runtime=runtime("small"),
+        runtime=runtime("cpu"),
     params:
-        code=code_of("report.step"),
+        code=code_of("report.hands_step"),
         seed=STUDY.seed,
     message:
-        "Contact sheet of the hand model"
+        "Contact sheet of the hand model, rendered"
     shell:
-        "python -m handgap.report.step hands --render-hand {input.nimble} --seed {params.seed} --title OpenNimble "
-        "--out {output} >{log} 2>&1"
+        "python -m handgap.report.hands_step --render-hand {input.nimble} --textures {input.textures} "
+        "--seed {params.seed} --title OpenNimble --threads {threads} --out {output} >{log} 2>&1"
 
 
 rule draw_fit:

@@ -38,6 +38,7 @@ class Commands:
         self.nimble, self.mano = results / "models/open_nimble.npz", results / "models/open_mano.npz"
         self._assets = results / "assets"
         self._skins = ("--skins", results / "models/open_nimble_skins.h5")
+        self._textures = ("--textures", results / "models/open_nimble_textures.npz")
         self._hdris = ("--hdri-dir", self._assets / "hdri_bpy")
         self._hands = ("--render-hand", self.nimble, "--annotation-hand", self.mano)
 
@@ -52,7 +53,7 @@ class Commands:
 
     def synthetic(self, fit: Path, out: Path) -> list[object]:
         options = ("--dataset", "proxyfrei", "--split", "train", "--settings", RENDER, "--state", state_of(out))
-        command = ["handgap.render.step", "synthetic", fit, "--render-hand", self.nimble, *self._skins, *self._hdris]
+        command = ["handgap.render.step", "synthetic", fit, "--render-hand", self.nimble, *self._textures, *self._hdris]
         return [*command, *options, "--out", out, *COMMON]
 
     def masks(self, real: Path, out: Path) -> list[object]:

@@ -9,7 +9,10 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 
 ROOT = Path(__file__).parents[1]
 MADE = (
-    *(f"models/{name}" for name in ("open_mano.npz", "open_nimble.npz", "open_nimble_skins.h5")),
+    *(
+        f"models/{name}"
+        for name in ("open_mano.npz", "open_nimble.npz", "open_nimble_skins.h5", "open_nimble_textures.npz")
+    ),
     *(f"assets/{name}/asset.json" for name in ("efficientnet_lite0", "hdri_bpy", "mobilesam")),
 )
 

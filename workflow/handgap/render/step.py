@@ -15,6 +15,7 @@ from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
 from handgap.hands.skin.library import SkinLibrary
+from handgap.hands.skin.model import TextureModel, TextureSet
 from handgap.render.catalogue import Catalogue
 from handgap.render.light import find_hdris
 from handgap.render.objects import random_object
@@ -33,7 +34,7 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads")]
 def synthetic(
     fit: Annotated[Path, typer.Argument(help="shard of the fit stage")],
     render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
-    skins: Annotated[Path, typer.Option(help="its skins (.h5)")],
+    textures: Annotated[Path, typer.Option(help="its texture model (.npz)")],
     hdri_dir: Annotated[list[Path], typer.Option(help="folder of .exr environment maps; repeatable")],
     dataset: Annotated[str, typer.Option(help="dataset the fit belongs to")],
     split: Annotated[str, typer.Option(help="its split")],
@@ -45,15 +46,16 @@ def synthetic(
     settings: Annotated[str, typer.Option(help="the render section, JSON")],
     threads: Threads = 1,
 ) -> None:
-    """Render the fitted hands under random skins and light."""
+    """Render the fitted hands under random textures and light."""
     round_alike()
     render = parse_json(Render, settings, "--settings")
     torch.set_num_threads(threads)
-    library, config = SkinLibrary(skins), settings_hash(render.model_dump(mode="json"))
-    with Store(fit) as store, Renderer(library, samples=render.samples, threads=threads) as renderer:
+    config = settings_hash(render.model_dump(mode="json"))
+    worn = TextureSet(TextureModel.load(textures), seed)
+    with Store(fit) as store, Renderer(worn, samples=render.samples, threads=threads) as renderer:
         hdris = find_hdris(hdri_dir)
-        shard = SyntheticShard(store, render_hand, len(library.synthetic), hdris, render, seed, f"{dataset}/{split}")
-        models = [file_sha256(path)[:12] for path in (render_hand, skins)]
+        shard = SyntheticShard(store, render_hand, worn, hdris, render, seed, f"{dataset}/{split}")
+        models = [file_sha256(path)[:12] for path in (render_hand, textures)]
         rows = state / "-".join([code, config, str(seed), store.digest[:12], *models])
         columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
         parents = [store.digest]
@@ -70,7 +72,7 @@ def proxy(
     dataset_settings: Annotated[str, typer.Option(help="the dataset's section, JSON")],
     render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
     annotation_hand: Annotated[Path, typer.Option(help="annotation hand (.npz)")],
-    skins: Annotated[Path, typer.Option(help="the render hand's skins (.h5)")],
+    skins: Annotated[Path, typer.Option(help="skins of the proxy-real people (.h5)")],
     hdri_dir: Annotated[list[Path], typer.Option(help="folder of .exr environment maps; repeatable")],
     state: Annotated[Path, typer.Option(help="folder of finished rows, taken up after a kill")],
     out: Annotated[Path, typer.Option(help="shard to write")],
@@ -109,7 +111,7 @@ def proxy(
             chosen,
             render_hand=render_hand,
             annotation_hand=annotation_hand,
-            skins=library.proxyreal,
+            skins=range(len(library)),
             hdris=find_hdris(hdri_dir),
             objects=[sources[kind] for kind in kinds],
             size=render.size,

@@ -12,6 +12,7 @@ from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Store
 from handgap.hands.render_hand import RenderHand
+from handgap.hands.skin.model import TextureSet
 from handgap.render.labels import label
 from handgap.render.light import draw_light, expose, share
 from handgap.render.shard import Row
@@ -30,7 +31,7 @@ class SyntheticShard:
     Args:
         fit: shard of the fit stage.
         model: the render hand's .npz.
-        n_skins: skins of the synthetic side, the first ones of the library.
+        textures: what the hands wear.
         hdris: all environment maps, sorted.
         settings: the render section.
         seed: the study's seed.
@@ -41,7 +42,7 @@ class SyntheticShard:
         self,
         fit: Store,
         model: Path,
-        n_skins: int,
+        textures: TextureSet,
         hdris: Sequence[Path],
         settings: Render,
         seed: int,
@@ -52,7 +53,7 @@ class SyntheticShard:
         with np.load(model, allow_pickle=False) as arrays:
             self._faces, self._uv = arrays["faces_stump"].astype(np.int32), arrays["uv"]
             self._uv_faces = arrays["uv_faces_stump"]
-        self._skins = share(n_skins, settings.texture_ratio)
+        self._textures, self._n_textures = textures, share(settings.textures, settings.texture_ratio)
         self._hdris = hdris[: share(len(hdris), settings.hdri_ratio)]
         self._settings, self._seed, self._stage = settings, seed, f"render/synthetic/{split}"
 
@@ -66,7 +67,7 @@ class SyntheticShard:
         number = self.ids[k]
         generator = rng(self._seed, self._stage, number)
         skin = SkinMaterial(
-            int(generator.integers(self._skins)),
+            int(generator.integers(self._n_textures)),
             subsurface=self._settings.subsurface,
             roughness_gain=generator.uniform(0.8, 1.2),
         )
@@ -86,24 +87,29 @@ class SyntheticShard:
         """Columns of the k-th sample; one that cannot be drawn is grey and flagged."""
         labels = {name: self._columns[name][k] for name in COPIED}
         if not self._columns["valid"][k]:
-            return labels | blank(self._settings.size, str(self._columns["flag"][k]))
+            return labels | self._blank(str(self._columns["flag"][k]))
         scene = self.scene(k)
         try:
             truth = label(scene, self._columns["joints"][k])
         except GeometryError as error:
-            return labels | blank(self._settings.size, str(error))
+            return labels | self._blank(str(error))
         stops = rng(self._seed, f"{self._stage}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
         picture = expose(renderer.render(scene), truth.mask > 0, stops)
+        texture = scene.parts[0].material.skin
         return labels | {
             "image": encode_rgb(picture),
             "mask": encode_mask(truth.mask),
             "depth": encode_depth(truth.depth),
             "visibility": truth.visibility,
             "hdri": map_name(scene.light.hdri),
-            "skin": np.int64(scene.parts[0].material.skin),
+            "skin": np.int64(texture),
+            "texture": self._textures.coefficients(texture),
             "valid": True,
             "flag": "",
         }
+
+    def _blank(self, flag: str) -> Row:
+        return blank(self._settings.size, flag) | {"texture": np.zeros_like(self._textures.coefficients(0))}
 
 
 def blank(size: int, flag: str) -> Row:

@@ -64,6 +64,7 @@ def contact_sheet(tiles: Sequence[Tile], title: str, subtitle: str, columns: int
 
 
 def save_sheet(path: Path, sheet: Image.Image) -> None:
-    """Write a sheet as PNG, whole or not at all."""
+    """Write a sheet, whole or not at all: as PNG, or as the smaller JPEG where the file is called .jpg."""
+    options = {"format": "JPEG", "quality": 88} if path.suffix == ".jpg" else {"format": "PNG"}
     with written_whole(path) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        sheet.save(temporary, optimize=True, **options)

@@ -18,9 +18,6 @@ from handgap.report.sheets import contact_sheet, save_sheet
 from handgap.report.table_formats import to_csv, to_html, to_tex
 from handgap.report.tables import build_table, read_metrics
 
-SHAPES_SHOWN = 7  # the mean and both ends of three components
-POSES_SHOWN = 6
-
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 OutOption = Annotated[Path, typer.Option(help="picture (.png)")]
 TitleOption = Annotated[str, typer.Option(help="first line of the sheet")]
@@ -114,20 +111,6 @@ def predictions(
     tiles = prediction_tiles(pred, truth)
     subtitle = f"{len(tiles) // 2} of the test images: true joints, then predicted ones at the true root"
     save_sheet(out, contact_sheet(tiles, title, subtitle))
-
-
-@app.command()
-def hands(
-    render_hand: Annotated[Path, typer.Option(help="render hand (.npz)")],
-    seed: Annotated[int, typer.Option(help="the study's seed: draws the poses")],
-    title: TitleOption,
-    out: OutOption,
-) -> None:
-    """A contact sheet of the hand model: poses by shapes."""
-    from handgap.report.hands_sheet import hand_tiles
-
-    tiles = hand_tiles(render_hand, POSES_SHOWN, SHAPES_SHOWN, seed)
-    save_sheet(out, contact_sheet(tiles, title, "poses of the prior by shape components", columns=SHAPES_SHOWN))
 
 
 if __name__ == "__main__":

@@ -12,4 +12,5 @@ class Render(Section):
     samples: int = Field(16, ge=1, description="Cycles samples per pixel, denoised")
     subsurface: bool = Field(True, description="skin with subsurface scattering (false: the paper's plain material)")
     hdri_ratio: float = Field(1.0, gt=0, le=1.0, description="share of the sorted HDRI list used on the synthetic side")
-    texture_ratio: float = Field(1.0, gt=0, le=1.0, description="share of the skin textures used, synthetic side")
+    textures: int = Field(100, ge=1, description="random textures of the synthetic side")
+    texture_ratio: float = Field(1.0, gt=0, le=1.0, description="share of these textures used")

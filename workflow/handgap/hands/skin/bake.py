@@ -109,34 +109,49 @@ def tone_of(image: Image.Image, model: dict[str, np.ndarray]) -> np.ndarray:
     return tone.astype(np.float32)
 
 
+@dataclass
+class Blotches:
+    """Uneven pigment over M texels, mean 0 and deviation about 1, at four sizes.
+
+    Attributes:
+        broad, fine, spot, grain: noise of wavelength 14, 3.5, 2.2 and 0.9 mm.
+    """
+
+    broad: np.ndarray
+    fine: np.ndarray
+    spot: np.ndarray
+    grain: np.ndarray
+
+
+def draw_blotches(generator: np.random.Generator, points: np.ndarray) -> Blotches:
+    """Blotches at surface points (M, 3), metres."""
+    return Blotches(*(noise(generator, points, size * MM) for size in (14, 3.5, 2.2, 0.9)))
+
+
 def bake(
     tone: np.ndarray,
     person: Person,
+    blotches: Blotches,
     details: Details,
     slopes: dict[str, np.ndarray],
     texels: TexelMap,
-    points: np.ndarray,
-    generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Texture maps of one skin.
+    """One skin at the M texels of the atlas.
 
     Args:
         tone: (V, 3) absorbance.
         person: what makes this skin.
+        blotches: where its pigment is uneven.
         details: fields of the hand.
         slopes: (M, 2) slope of "relief", "folds", "body" and "plate" (`TexelMap.slope`).
         texels: atlas.
-        points: (M, 3) surface points, metres.
-        generator: blotches and freckles.
 
     Returns:
-        uint8 maps, row 0 on top: "diffuse" (size, size, 3) sRGB, "normal" (size, size, 3) tangent space with green up,
-        "roughness" (size, size).
+        Values in 0..1: "diffuse" (M, 3) sRGB, "normal" (M, 3) tangent space with green up, "roughness" (M, 1).
     """
     d = details
-    broad, fine = noise(generator, points, 14 * MM), noise(generator, points, 3.5 * MM)
-    grain = noise(generator, points, 0.9 * MM)
-    spots = np.clip(noise(generator, points, 2.2 * MM) - 2.3 + 0.5 * person.freckles, 0.0, 1.0) * (0.3 + 0.7 * d.dorsal)
+    broad, fine, grain = blotches.broad, blotches.fine, blotches.grain
+    spots = np.clip(blotches.spot - 2.3 + 0.5 * person.freckles, 0.0, 1.0) * (0.3 + 0.7 * d.dorsal)
     darkness = float(np.clip((tone.mean(0) @ MELANIN + person.melanin - 1.0) / 2.5, 0.0, 1.0))
     bare = 1.0 - d.nail
     palm = 1.0 - d.dorsal
@@ -167,12 +182,4 @@ def bake(
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     rough = 0.5 + 0.05 * fine * person.mottling - 0.06 * d.furrow + 0.08 * d.crease - 0.04 * d.fingertip - 0.06 * palm
     rough = rough * bare + d.nail * (0.26 + 0.1 * d.nail_tip)
-    return {
-        "diffuse": texels.image(_byte(diffuse)),
-        "normal": texels.image(_byte(0.5 + 0.5 * normal)),
-        "roughness": texels.image(_byte(rough)),
-    }
-
-
-def _byte(values: np.ndarray) -> np.ndarray:
-    return np.rint(255.0 * np.clip(values, 0.0, 1.0)).astype(np.uint8)
+    return {"diffuse": diffuse, "normal": 0.5 + 0.5 * normal, "roughness": np.clip(rough, 0.0, 1.0)[:, None]}

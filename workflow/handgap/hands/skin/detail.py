@@ -101,7 +101,7 @@ def _curve_distance(points: np.ndarray, controls: list[tuple[float, float]]) -> 
 
 def _frames(model: dict[str, np.ndarray], texels: TexelMap) -> tuple[np.ndarray, np.ndarray]:
     """(M,) 1 on the back and 0 on the palm, from the bones' own palmar axes; and (M, 5) share of each finger."""
-    n = len(model["joints"])
+    n = len(model["J_template"])
     palmar = np.vstack([model["joint_axes"][:, 1], model["joint_axes"][:1, 1]])  # the forearm turns with the wrist
     palmar[[0, n]] = palmar[[k for k in (5, 10, 15, 20)]] = (0.0, 0.0, -1.0)
     direction = model["weights"] @ palmar
@@ -120,7 +120,7 @@ def make_details(model: dict[str, np.ndarray], texels: TexelMap, generator: np.r
         generator: random numbers.
     """
     points = texels.interpolate(model["v_template"])
-    joints = model["joints"]
+    joints = model["J_template"]
     dorsal, fingers = _frames(model, texels)
     palmar = 1.0 - dorsal
     # distances are bent a little, so that no line is ruler-straight

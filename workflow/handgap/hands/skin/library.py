@@ -1,4 +1,4 @@
-"""The library of skins: texture maps of the render hand, one row per skin in a store."""
+"""The library of the proxy-real people's skins: texture maps of the render hand, one row per skin in a store."""
 
 from pathlib import Path
 
@@ -13,7 +13,6 @@ class SkinLibrary:
 
     Attributes:
         names: what each skin was made from.
-        synthetic, proxyreal: indices of the skins of either side; the two share nobody.
 
     Raises:
         MissingAssetError: no such file.
@@ -23,8 +22,6 @@ class SkinLibrary:
     def __init__(self, path: Path | str):
         self._store = Store(path)
         self.names: list[str] = list(self._store.column("name"))
-        split = int(self._store.attrs["side_split"])
-        self.synthetic, self.proxyreal = range(split), range(split, len(self.names))
 
     def __len__(self) -> int:
         return len(self._store)
