@@ -67,7 +67,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     write_store(folder / "masks.h5", side, **PROVENANCE)
     (folder / "sky.exr").touch()
-    write_store(folder / "skins.h5", {"id": np.arange(2), "name": ["a", "b"]}, **PROVENANCE, extra={"side_split": 1})
+    write_store(folder / "skins.h5", {"id": np.arange(2), "name": ["a", "b"]}, **PROVENANCE)
+    flat = {"diffuse_mean": np.zeros((4, 4, 3)), "diffuse_basis": np.zeros((2, 4, 4, 3)), "diffuse_std": np.ones(2)}
+    np.savez(folder / "textures.npz", **flat)
     return folder
 
 
@@ -96,8 +98,8 @@ def compose(synthetic: Path, real: Path, masks: Path, out: Path, composition: st
     return ["compose", synthetic, *options, "--out", out, *COMMON]
 
 
-def synthetic(fit: Path, skins: Path, out: Path, settings: str = "{}") -> list[object]:
-    options = ("--render-hand", fit.with_name(RENDER_HAND), "--skins", skins, "--hdri-dir", fit.parent)
+def synthetic(fit: Path, textures: Path, out: Path, settings: str = "{}") -> list[object]:
+    options = ("--render-hand", fit.with_name(RENDER_HAND), "--textures", textures, "--hdri-dir", fit.parent)
     options += ("--dataset", "d", "--split", "t", "--state", out.parent / "state", "--settings", settings)
     return ["synthetic", fit, *options, "--out", out, *COMMON]
 
@@ -111,7 +113,7 @@ def proxy(skins: Path, hand: Path, out: Path, settings: str = "{}", dataset: str
 
 # a step's module -> its command line around one shard, all else being good
 TAKES_A_SHARD = {
-    "render.step": lambda files, shard, out: synthetic(shard, files / "skins.h5", out),
+    "render.step": lambda files, shard, out: synthetic(shard, files / "textures.npz", out),
     "compose.step": lambda files, shard, out: compose(shard, files / "masks.h5", files / "masks.h5", out),
     "train.step": lambda files, shard, out: train(files, shard, out),
     "train.predict_step": lambda files, shard, out: [shard, "--mean-of", files / "real.h5", "--out", out, *COMMON],
@@ -202,7 +204,7 @@ def test_bad_settings_are_named(
 ) -> None:
     out, real = tmp_path / "out" / "out.file", files / "real.h5"
     arguments, option = {
-        "render.step": (synthetic(real, files / "skins.h5", out, settings), "--settings"),
+        "render.step": (synthetic(real, files / "textures.npz", out, settings), "--settings"),
         "compose.step": (compose(real, real, real, out, settings), "--composition"),
         "train.step": (train(files, real, out, network=settings), "--network"),
         "evaluate.step": (evaluate(real, real, out, settings), "--settings"),
@@ -273,5 +275,6 @@ def test_only_the_blender_worker_needs_blender() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {
-        f"handgap.render.{name}" for name in ("cache", "materials", "proxyreal", "scene", "step", "synthetic", "worker")
-    }
+        f"handgap.render.{name}"
+        for name in ("cache", "folder", "materials", "proxyreal", "scene", "step", "synthetic", "worker")
+    } | {"handgap.report.hands_step"}

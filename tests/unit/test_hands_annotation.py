@@ -141,7 +141,6 @@ def test_unknown_names_are_refused(arrays, hand):
         AnnotationHand(arrays | {"topology": np.array("torus")})
 
 
-
 def test_the_other_hand_is_the_mirror_image(arrays):
     right = AnnotationHand(arrays | {"topology": np.array("mano")}).double()
     left = right.mirrored()

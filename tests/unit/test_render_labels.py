@@ -6,7 +6,7 @@ import trimesh
 from handgap.core.conventions import MaskLabel
 from handgap.core.geometry import project
 from handgap.render.labels import label, rasterise
-from handgap.render.spec import GeometryError, Light, MeshPart, SceneSpec, SurfaceMaterial
+from handgap.render.spec import GeometryError, MeshPart, PlainWorld, SceneSpec, SurfaceMaterial
 
 K = np.array([[355.0, 0.0, 97.3], [0.0, 410.0, 131.8], [0.0, 0.0, 1.0]])
 WIDTH, HEIGHT = 224, 200
@@ -30,7 +30,7 @@ def quad(z, half=1.0, centre=(0.0, 0.0)):
 
 
 def scene(*parts):
-    return SceneSpec(0, K, WIDTH, HEIGHT, list(parts), Light("none.exr"), 0)
+    return SceneSpec(0, K, WIDTH, HEIGHT, list(parts), PlainWorld((1.0, 1.0, 1.0)), 0)
 
 
 def test_sphere_depth_and_silhouette():

@@ -1,13 +1,15 @@
 """Cycles against the labels' z-buffer: silhouettes at any K, same pixels twice, no trace of the picture before."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 from handgap.core.conventions import MaskLabel
 from handgap.core.errors import ConfigError, MissingAssetError
 from handgap.render.labels import rasterise
-from handgap.render.light import camera_orientation, expose, find_hdris, meter, share, tone_map
-from handgap.render.spec import Lens, Light, MeshPart, SceneSpec, SkinMaterial, SurfaceMaterial
+from handgap.render.light import camera_orientation, expose, find_hdris, meter, share, tone_map, without_ringing
+from handgap.render.spec import Lamp, Lens, MeshPart, Panorama, PlainWorld, SceneSpec, SkinMaterial, SurfaceMaterial
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 bpy = pytest.importorskip("bpy", reason="Blender's Python module is not installed")
@@ -45,7 +47,7 @@ def scene(hdri, K, width, height, material=None, pitch=0.0, **options):
     material = material or SurfaceMaterial((0.0, 0.0, 0.0), specular=0.0)
     uv, uv_faces = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]), np.tile([0, 1, 2], (len(mesh.faces), 1))
     hand = MeshPart("hand", vertices, mesh.faces, MaskLabel.HAND, material, uv, uv_faces)
-    return SceneSpec(0, K, width, height, [hand], Light(hdri, pitch=pitch), seed=3, **options)
+    return SceneSpec(0, K, width, height, [hand], Panorama(hdri, camera_orientation(pitch=pitch)), seed=3, **options)
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -65,6 +67,10 @@ def test_silhouette_agrees_with_labels(renderer, hdri, number):
     assert (drawn & labelled).sum() / (drawn | labelled).sum() > 0.97
 
 
+def lamp(kind, position, rotation=((1, 0, 0), (0, 1, 0), (0, 0, 1))):
+    return Lamp(kind, 5.0, np.array(position, float), np.array(rotation, float))
+
+
 K0 = np.array([[250.0, 0, 60], [0, 250.0, 50], [0, 0, 1]])
 
 
@@ -72,7 +78,8 @@ def test_same_pixels_whatever_was_drawn_before(renderer, hdri):
     skin, other = scene(hdri, K0, 120, 100, SkinMaterial(0)), scene(hdri, K0, 120, 100, SkinMaterial(1))
     first = renderer.render(skin)
     cloth = SurfaceMaterial((0.5, 0.1, 0.1), pattern="image", image=np.full((8, 8, 3), 90, np.uint8), bump=0.001)
-    for spec in (other, scene(hdri, K0, 90, 80, cloth, lens=Lens(2.8, 0.3))):
+    lit = replace(scene(hdri, K0, 70, 60), light=PlainWorld((0.2, 0.3, 0.4)), lamps=[lamp("SPOT", [0, 0, 0])])
+    for spec in (other, scene(hdri, K0, 90, 80, cloth, lens=Lens(2.8, 0.3)), lit):
         assert renderer.render(spec).shape == (spec.height, spec.width, 3)
     np.testing.assert_array_equal(renderer.render(skin), first)
     assert renderer.render(other).mean() > first.mean()
@@ -83,11 +90,50 @@ def test_up_is_up(renderer, hdri):
     assert picture[5].mean() == pytest.approx(0.0, abs=0.01) and picture[-5].mean() == pytest.approx(1.0, abs=0.01)
 
 
+RIGHTWARDS = ((0, 0, 1), (0, 1, 0), (-1, 0, 0))  # the lamp's z axis is the picture's x
+
+
+@pytest.mark.parametrize(
+    ("source", "lit_side"),
+    [
+        (lamp("POINT", [-0.3, 0, 0.4]), "left"),
+        (lamp("POINT", [0.3, 0, 0.4]), "right"),
+        (lamp("SPOT", [-0.3, 0, 0.5], RIGHTWARDS), "left"),
+        (lamp("AREA", [-0.3, 0, 0.5], RIGHTWARDS), "left"),
+        (lamp("SUN", [0, 0, 0], RIGHTWARDS), "left"),
+        (lamp("SPOT", [0.3, 0, 0.5], RIGHTWARDS), "none"),
+    ],
+)
+def test_lamps_shine_from_where_they_stand(renderer, hdri, source, lit_side):
+    white = SurfaceMaterial((0.8, 0.8, 0.8), specular=0.0)
+    spec = replace(scene(hdri, K0, 120, 100, white), light=PlainWorld((0.0, 0.0, 0.0)), lamps=[source])
+    seen = renderer.render(spec).mean(2)
+    left, right = seen[:, :65].mean(), seen[:, 65:].mean()
+    assert {"left": left > 2 * right, "right": right > 2 * left, "none": seen.max() < 1e-3}[lit_side]
+
+
+def test_plain_world_is_its_colour(renderer, hdri):
+    spec = replace(scene(hdri, K0, 120, 100), light=PlainWorld((0.2, 0.4, 0.8), 0.5))
+    np.testing.assert_allclose(renderer.render(spec)[2, 2], [0.1, 0.2, 0.4], atol=0.01)
+    assert renderer.filmic(spec).dtype == np.uint8 and renderer.filmic(spec).shape == (100, 120, 3)
+
+
 def test_orientation_is_a_rotation_that_looks_down_with_pitch():
-    turn = camera_orientation(Light("none.exr", azimuth=0.3, pitch=0.4, roll=0.2))
+    turn = camera_orientation(azimuth=0.3, pitch=0.4, roll=0.2)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(turn) == pytest.approx(1.0)
     assert (turn @ [0, 0, 1])[2] == pytest.approx(-np.sin(0.4))
+
+
+def test_ringing_of_a_panorama_is_mended_and_nothing_else_changed():
+    sky = np.random.default_rng(0).uniform(0.4, 0.6, (40, 80, 3))
+    ringing = sky.copy()
+    ringing[10:13, [0, 79]], ringing[20, 30, 1] = -5.0, -0.1
+    mended = without_ringing(ringing)
+    bad = (ringing < 0).any(2)
+    np.testing.assert_array_equal(mended[~bad], sky[~bad])
+    assert (mended[bad] > 0.4).all() and (mended[bad] < 0.6).all()
+    assert not without_ringing(np.full((4, 4, 3), -1.0)).any()
 
 
 def test_meter_makes_exposure_independent_of_the_light():

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from handgap.core.errors import MissingAssetError
-from handgap.render.spec import Light
+from handgap.render.spec import Panorama
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
 MIDDLE_GREY = 0.18
+HDRI_SUFFIXES = (".exr", ".hdr")
 MAX_GAIN = 1.2  # of the white balance: a meadow is green, not badly lit
 SHOULDER = 0.55  # linear value up to which the tone curve is straight
 # OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
@@ -21,18 +22,37 @@ LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def find_hdris(folders: Sequence[Path]) -> list[Path]:
-    """All .exr files of the folders, in the order of their names: the list `hdri_ratio` takes its share of.
+    """All .exr and .hdr files of the folders, in the order of their names: the list `hdri_ratio` takes its share of.
 
     Raises:
         MissingAssetError: a folder holds none.
     """
     found = []
     for folder in folders:
-        maps = sorted(folder.glob("*.exr"))
+        maps = [path for path in folder.glob("*") if path.suffix.lower() in HDRI_SUFFIXES]
         if not maps:
-            raise MissingAssetError(folder, "no .exr environment map in it", "run `snakemake assets` again")
+            cure = "run `snakemake assets` again, or name a folder of maps"
+            raise MissingAssetError(folder, "no .exr or .hdr environment map in it", cure)
         found.extend(maps)
     return sorted(found, key=lambda path: (path.name, str(path.parent.name)))
+
+
+def without_ringing(radiance: np.ndarray) -> np.ndarray:
+    """A panorama whose negative pixels have become the median of their neighbours.
+
+    Maps made smaller with a sharp filter ring around lamps; what is below zero draws black and takes light away.
+
+    Args:
+        radiance: (H, W, 3), the left edge joining the right one.
+    """
+    height, width = radiance.shape[:2]
+    y, x = np.nonzero((radiance < 0).any(2))
+    down, right = (offset.ravel() for offset in np.mgrid[-3:4, -3:4])
+    near = radiance[np.clip(y[:, None] + down, 0, height - 1), (x[:, None] + right) % width]
+    near = np.ma.masked_array(near, np.broadcast_to((near < 0).any(2, keepdims=True), near.shape))
+    mended = radiance.copy()
+    mended[y, x] = np.ma.median(near, 1).filled(0.0)
+    return mended
 
 
 def share(count: int, ratio: float) -> int:
@@ -40,18 +60,22 @@ def share(count: int, ratio: float) -> int:
     return max(1, round(count * ratio))
 
 
-def draw_light(generator: np.random.Generator, hdris: Sequence[Path]) -> Light:
+def draw_light(generator: np.random.Generator, hdris: Sequence[Path]) -> Panorama:
     """A random map and heading; the camera mostly level, looking down more often than up."""
-    return Light(
-        hdri=hdris[generator.integers(len(hdris))],
-        azimuth=generator.uniform(-np.pi, np.pi),
-        pitch=np.radians(generator.normal(12.0, 15.0)),
-        roll=np.radians(generator.normal(0.0, 6.0)),
-    )
+    hdri = hdris[generator.integers(len(hdris))]
+    azimuth = generator.uniform(-np.pi, np.pi)
+    pitch, roll = np.radians(generator.normal(12.0, 15.0)), np.radians(generator.normal(0.0, 6.0))
+    return Panorama(hdri, camera_orientation(azimuth, pitch, roll))
 
 
-def camera_orientation(light: Light) -> np.ndarray:
-    """Rotation (3, 3) from OpenCV camera directions to the map's frame (z up)."""
+def camera_orientation(azimuth: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """Rotation (3, 3) from OpenCV camera directions to a map's frame (z up).
+
+    Args:
+        azimuth: radians, the camera's heading (turn of the map about the vertical).
+        pitch: radians, > 0 looks down.
+        roll: radians about the optical axis.
+    """
 
     def turn(axis: int, angle: float) -> np.ndarray:
         cos, sin = np.cos(angle), np.sin(angle)
@@ -60,7 +84,7 @@ def camera_orientation(light: Light) -> np.ndarray:
         rotation[[i, i, j, j], [i, j, i, j]] = cos, -sin, sin, cos
         return rotation
 
-    return turn(2, light.azimuth) @ LEVEL @ turn(0, -light.pitch) @ turn(2, light.roll)
+    return turn(2, azimuth) @ LEVEL @ turn(0, -pitch) @ turn(2, roll)
 
 
 def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.8) -> float:

@@ -1,13 +1,13 @@
 """Blender materials for `spec`'s: node trees built once, their values and images changed from picture to picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import bpy
 import numpy as np
 
 from handgap.render.cache import ImageCache
-from handgap.render.spec import MeshPart, SkinMaterial, SurfaceMaterial
+from handgap.render.spec import MappedMaterial, MeshPart, SkinMaterial, SurfaceMaterial
 
 # Diffuse mean free path of skin in mm, red green blue (Jensen et al. 2001, "A practical model for subsurface light
 # transport", table of measured materials, skin1), and the share of light that goes below the surface.
@@ -41,6 +41,10 @@ class MaterialBook:
             images = self._skins.get(material.skin)
             tree = self._tree((part.name, "skin", *sorted(images)), lambda: _SkinTree(part.name, images))
             tree.load(material, images)
+        elif isinstance(material, MappedMaterial):
+            key = (part.name, "mapped", *sorted(material.maps))
+            tree = self._tree(key, lambda: _MappedTree(part.name, list(material.maps)))
+            tree.load(material)
         else:
             key = (part.name, material.pattern, *(["relief"] if material.bump else []))
             tree = self._tree(key, lambda: _SurfaceTree(part.name, material))
@@ -126,6 +130,39 @@ class _SkinTree(_Tree):
             self._roughness.inputs[1].default_value = skin.roughness_gain
         else:
             self.bsdf.inputs["Roughness"].default_value = min(1.0, 0.5 * skin.roughness_gain)
+
+
+class _MappedTree(_Tree):
+    def __init__(self, name: str, maps: Sequence[str]):
+        super().__init__(name)
+        self._textures = {key: self.node("ShaderNodeTexImage") for key in maps}
+        self._normal = self.node("ShaderNodeNormalMap", space="TANGENT", uv_map="uv")
+        self._displacement = self.node("ShaderNodeDisplacement")
+        output = next(node for node in self.nodes if node.type == "OUTPUT_MATERIAL")
+        targets = {
+            "colour": self.bsdf.inputs["Base Color"],
+            "roughness": self.bsdf.inputs["Roughness"],
+            "normal": self._normal.inputs["Color"],
+            "displacement": self._displacement.inputs["Height"],
+        }
+        for key, texture in self._textures.items():
+            self.links.new(texture.outputs["Color"], targets[key])
+        if "normal" in maps:
+            self.links.new(self._normal.outputs["Normal"], self.bsdf.inputs["Normal"])
+        if "displacement" in maps:
+            self.links.new(self._displacement.outputs["Displacement"], output.inputs["Displacement"])
+        self._shown: Mapping[str, np.ndarray] = {}
+
+    def load(self, material: MappedMaterial) -> None:
+        self._normal.inputs["Strength"].default_value = material.normal_strength
+        self._displacement.inputs["Scale"].default_value = material.displacement
+        if material.maps is self._shown:
+            return
+        for key, texture in self._textures.items():
+            if texture.image is not None:
+                bpy.data.images.remove(texture.image)
+            texture.image = _image(f"{self.material.name}.{key}", material.maps[key], key == "colour")
+        self._shown = material.maps
 
 
 class _SurfaceTree(_Tree):

@@ -4,6 +4,7 @@ Blender's camera looks along -z with y up; the scene keeps its camera at the ori
 diag(1, -1, -1) and the environment turns instead.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -12,9 +13,9 @@ from mathutils import Matrix
 
 from handgap.core.errors import ConfigError, MissingAssetError
 from handgap.render.cache import ImageCache
-from handgap.render.light import camera_orientation
+from handgap.render.light import without_ringing
 from handgap.render.materials import MaterialBook
-from handgap.render.spec import Light, MeshPart, SceneSpec
+from handgap.render.spec import Lamp, MeshPart, Panorama, SceneSpec, World
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 SENSOR_MM = 36.0
@@ -34,11 +35,13 @@ class PersistentScene:
         self.scene.collection.objects.link(self._camera)
         self.scene.camera = self._camera
         self._environment = _Environment(self.scene)
+        self._lamps: list[bpy.types.Light] = []
 
     def load(self, spec: SceneSpec) -> None:
         """Make the scene `spec`'s."""
         self._place_camera(spec)
         self._environment.load(spec.light)
+        self._place_lamps(spec.lamps)
         for part in spec.parts:
             mesh = self._meshes.get(part.name)
             if mesh is None:
@@ -65,9 +68,23 @@ class PersistentScene:
         if spec.lens is not None:
             camera.dof.aperture_fstop, camera.dof.focus_distance = spec.lens.fstop, spec.lens.focus
 
+    def _place_lamps(self, lamps: Sequence[Lamp]) -> None:
+        for light in self._lamps:
+            bpy.data.lights.remove(light)
+        self._lamps = [bpy.data.lights.new("lamp", lamp.kind) for lamp in lamps]
+        for light, lamp in zip(self._lamps, lamps, strict=True):
+            light.energy = lamp.energy
+            if lamp.kind == "AREA":
+                light.size = 1.0
+            pose = np.eye(4)
+            pose[:3, :3], pose[:3, 3] = FLIP @ lamp.rotation @ FLIP * lamp.scale, FLIP @ lamp.position
+            lamp_object = bpy.data.objects.new("lamp", light)
+            lamp_object.matrix_world = Matrix(pose.tolist())
+            self.scene.collection.objects.link(lamp_object)
+
 
 class _Environment:
-    """World shader: one equirectangular map, turned by a Mapping node."""
+    """World shader: one equirectangular map, turned by a Mapping node, or one colour."""
 
     def __init__(self, scene: bpy.types.Scene):
         world = scene.world = bpy.data.worlds.new("environment")
@@ -81,22 +98,41 @@ class _Environment:
         self._texture.interpolation = "Cubic"
         links.new(coordinates.outputs["Generated"], self._mapping.inputs["Vector"])
         links.new(self._mapping.outputs["Vector"], self._texture.inputs["Vector"])
-        links.new(self._texture.outputs["Color"], self._background.inputs["Color"])
         links.new(self._background.outputs["Background"], output.inputs["Surface"])
-        self._maps = ImageCache(_load_map, MAX_MAPS)
+        self._links, self._maps = links, ImageCache(_load_map, MAX_MAPS)
 
-    def load(self, light: Light) -> None:
-        self._texture.image = self._maps.get(light.hdri)["map"]
-        # the camera's frame stays; directions are turned into the map's frame
-        rotation = Matrix((camera_orientation(light) @ FLIP).tolist())
-        self._mapping.inputs["Rotation"].default_value = rotation.to_euler("XYZ")
-        self._background.inputs["Strength"].default_value = light.strength
+    def load(self, world: World) -> None:
+        colour = self._background.inputs["Color"]
+        self._background.inputs["Strength"].default_value = world.strength
+        for link in colour.links:
+            self._links.remove(link)
+        if isinstance(world, Panorama):
+            self._links.new(self._texture.outputs["Color"], colour)
+            self._texture.image = self._maps.get(world.hdri)["map"]
+            # the camera's frame stays; directions are turned into the map's frame
+            rotation = Matrix((world.orientation @ FLIP).tolist())
+            self._mapping.inputs["Rotation"].default_value = rotation.to_euler("XYZ")
+        else:
+            colour.default_value = (*world.colour, 1.0)
 
 
 def _load_map(path: Path) -> dict[str, bpy.types.Image]:
     if not path.is_file():
         raise MissingAssetError(path, "no such environment map", "run `snakemake assets` again")
-    return {"map": bpy.data.images.load(str(path.resolve()))}
+    image = bpy.data.images.load(str(path.resolve()))
+    width, height = image.size
+    pixels = np.empty(width * height * image.channels, np.float32)
+    image.pixels.foreach_get(pixels)
+    radiance = pixels.reshape(height, width, image.channels)[..., :3]
+    if radiance.min() >= 0.0:
+        return {"map": image}
+    bpy.data.images.remove(image)  # Cycles would read the file again, whatever pixels are set
+    rgba = np.ones((height, width, 4), np.float32)
+    rgba[..., :3] = without_ringing(radiance)
+    mended = bpy.data.images.new(path.stem, width, height, alpha=False, float_buffer=True)
+    mended.pixels.foreach_set(rgba.ravel())
+    mended.update()
+    return {"map": mended}
 
 
 class _Mesh:

@@ -4,6 +4,7 @@ Whoever composes a scene writes a `SceneSpec`; the Blender worker draws it and `
 vertices. Everything lies in the OpenCV camera frame (x right, y down, z forward), in metres; the camera is the origin.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,23 @@ class SurfaceMaterial:
     bump: float = 0.0
 
 
-Material = SkinMaterial | SurfaceMaterial
+@dataclass(frozen=True)
+class MappedMaterial:
+    """A surface described by texture maps, looked up through the part's `uv`.
+
+    Attributes:
+        maps: uint8, row 0 on top (v = 1): "colour" (H, W, 3) sRGB, "normal" (H, W, 3) in tangent space, "roughness" and
+            "displacement" (H, W, 3) or (H, W), plain numbers.
+        normal_strength: strength of the normal map.
+        displacement: metres from black to white of the displacement map, drawn as relief (bump).
+    """
+
+    maps: Mapping[str, np.ndarray]
+    normal_strength: float = 1.0
+    displacement: float = 0.0
+
+
+Material = SkinMaterial | SurfaceMaterial | MappedMaterial
 
 
 @dataclass(frozen=True)
@@ -104,22 +121,53 @@ class MeshPart:
 
 
 @dataclass(frozen=True)
-class Light:
-    """An equirectangular HDRI as light and background, and how the camera stands in it.
+class Panorama:
+    """An equirectangular HDRI as light and background.
 
     Attributes:
         hdri: .exr or .hdr file.
-        azimuth: radians, the camera's heading (turn of the map about the vertical).
-        pitch: radians, > 0 looks down.
-        roll: radians about the optical axis.
+        orientation: (3, 3) rotation from camera directions to the map's frame (z up); see `light.camera_orientation`.
         strength: factor on the map's radiance.
     """
 
     hdri: Path
-    azimuth: float = 0.0
-    pitch: float = 0.0
-    roll: float = 0.0
+    orientation: np.ndarray
     strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class PlainWorld:
+    """The same light from everywhere, and its colour as background.
+
+    Attributes:
+        colour: linear RGB radiance.
+        strength: factor on it.
+    """
+
+    colour: Colour
+    strength: float = 1.0
+
+
+World = Panorama | PlainWorld
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """A lamp of Blender's kinds.
+
+    Attributes:
+        kind: "POINT", "SUN", "SPOT" (45 degrees wide) or "AREA" (a square of 1 m, times `scale`).
+        energy: watts; of a sun watts per square metre.
+        position: (3,) metres, camera frame.
+        rotation: (3, 3) from the lamp's axes to the camera's; it shines along its own z, as a camera looks.
+        scale: of the lamp's size along its axes.
+    """
+
+    kind: Literal["POINT", "SUN", "SPOT", "AREA"]
+    energy: float
+    position: np.ndarray
+    rotation: np.ndarray
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -144,9 +192,10 @@ class SceneSpec:
         K: (3, 3) pinhole intrinsics, px, pixel centres at integer + 0.5; fx != fy and any principal point allowed.
         width, height: px.
         parts: all meshes.
-        light: HDRI and the camera's orientation in it.
+        light: what surrounds the scene.
         seed: of Cycles' sampler.
         lens: depth of field; None = all in focus.
+        lamps: shining besides the surroundings.
     """
 
     sample_id: int
@@ -154,6 +203,7 @@ class SceneSpec:
     width: int
     height: int
     parts: list[MeshPart] = field(repr=False)
-    light: Light
+    light: World
     seed: int
     lens: Lens | None = None
+    lamps: Sequence[Lamp] = ()

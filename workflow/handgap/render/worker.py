@@ -10,6 +10,7 @@ from typing import Self
 import bpy
 import numpy as np
 
+from handgap.core.images import decode_rgb
 from handgap.render.materials import MaterialBook, SkinSource
 from handgap.render.scene import PersistentScene
 from handgap.render.spec import SceneSpec
@@ -37,18 +38,29 @@ class Renderer:
 
     def render(self, spec: SceneSpec) -> np.ndarray:
         """(H, W, 3) float32 scene-linear radiance, Rec. 709 primaries."""
-        scene = self._scene.scene
-        self._scene.load(spec)
-        scene.cycles.seed = spec.seed
-        scene.render.filepath = path = f"/proc/self/fd/{self._picture}"
-        with _quiet():
-            bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(path)
+        image = bpy.data.images.load(self._draw(spec, "OPEN_EXR", "32"))
         pixels = np.empty(spec.height * spec.width * image.channels, np.float32)
         image.pixels.foreach_get(pixels)
         channels = image.channels
         bpy.data.images.remove(image)
         return np.ascontiguousarray(pixels.reshape(spec.height, spec.width, channels)[::-1, :, :3])
+
+    def filmic(self, spec: SceneSpec) -> np.ndarray:
+        """(H, W, 3) uint8 sRGB as Blender's Filmic view shows the scene, at a fixed exposure."""
+        self._draw(spec, "PNG", "8")
+        return decode_rgb(np.frombuffer(os.pread(self._picture, os.fstat(self._picture).st_size, 0), np.uint8))
+
+    def _draw(self, spec: SceneSpec, file_format: str, depth: str) -> str:
+        """Render into the file in memory; its path."""
+        scene = self._scene.scene
+        self._scene.load(spec)
+        scene.cycles.seed = spec.seed
+        settings = scene.render.image_settings
+        settings.file_format, settings.color_mode, settings.color_depth = file_format, "RGB", depth
+        scene.render.filepath = path = f"/proc/self/fd/{self._picture}"
+        with _quiet():
+            bpy.ops.render.render(write_still=True)
+        return path
 
     def _set_engine(self, samples: int, threads: int) -> None:
         scene = self._scene.scene
@@ -58,16 +70,15 @@ class Renderer:
         render.threads_mode, render.threads = "FIXED", threads
         render.resolution_percentage = 100
         render.use_compositing = render.use_sequencer = False
-        render.image_settings.file_format, render.use_file_extension = "OPEN_EXR", False
-        render.image_settings.color_mode, render.image_settings.color_depth = "RGB", "32"
-        render.image_settings.exr_codec = "NONE"
+        render.use_file_extension, render.image_settings.exr_codec = False, "NONE"
+        scene.view_settings.view_transform, render.dither_intensity = "Filmic", 0.0  # no part of linear pictures
         cycles.device = "GPU" if _enable_gpu() else "CPU"
         cycles.samples, cycles.use_adaptive_sampling = samples, False
         cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
         cycles.denoising_use_gpu = False
         cycles.denoising_input_passes, cycles.denoising_quality = "RGB_ALBEDO_NORMAL", "BALANCED"
         cycles.denoising_prefilter = "FAST"
-        cycles.use_light_tree = False  # the environment is the only light
+        cycles.use_light_tree = False  # the environment is the main light
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.max_bounces = cycles.transmission_bounces = MAX_BOUNCES
         cycles.diffuse_bounces = cycles.glossy_bounces = 2
