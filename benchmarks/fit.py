@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from handgap.core.config.fit import Fit
+from handgap.core.conventions import MM
 from handgap.core.files import read_arrays
 from handgap.core.geometry import align_rigid, random_rotation
 from handgap.core.seeds import rng
@@ -28,9 +29,8 @@ from handgap.hands.render_hand import RenderHand
 
 MODELS = Path(__file__).resolve().parents[1] / "results/models"
 RENDER, ANNOTATION = MODELS / "open_nimble.npz", MODELS / "open_mano.npz"
-MM = 1e3
 STAGES = ((1e-1, 200), (1e-2, 400))  # learning rate, iterations
-N_POSE, N_SHAPE = 30, 20
+N_COMPONENTS, N_SHAPE = 30, 20  # of pose and shape
 WEIGHT = 1e-2  # mm^2 per unit^2: the recipe's text names none, and this keeps the distance in charge
 # of five meshes, where the finger pose is from; wild: PCA coefficients stretched beyond what is natural
 KINDS = ("prior", "pca", "prior", "pca", "wild")
@@ -84,14 +84,14 @@ class AdamRecipe:
         self._points = SkinnedPoints.of_render(hand, everything)
         arrays = read_arrays(RENDER)
         self._mean = torch.as_tensor(arrays["pose_mean"])
-        scaled = arrays["pose_components"][:N_POSE] * arrays["pose_std"][:N_POSE, None]
+        scaled = arrays["pose_components"][:N_COMPONENTS] * arrays["pose_std"][:N_COMPONENTS, None]
         self._components = torch.as_tensor(scaled)
         self._palm = (annotation.weights[:, 0] > 0.5).numpy()
         with torch.no_grad():
-            self._rest = self._placed(torch.zeros(3), torch.zeros(3), torch.zeros(N_POSE), torch.zeros(N_SHAPE))
+            self._rest = self._placed(torch.zeros(3), torch.zeros(3), *self._zeros())
 
     def _placed(self, turn: torch.Tensor, move: torch.Tensor, pose: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-        full = torch.cat([turn, self._mean + pose @ self._components, shape, move / MM])
+        full = torch.cat([turn, self._mean + pose @ self._components, shape, move * MM])
         return self._points(full[None])[0].T
 
     def residual_mm(self, vertices: np.ndarray) -> float:
@@ -102,20 +102,20 @@ class AdamRecipe:
         turn = axis_angles(torch.as_tensor(rotation[0])).float()
         with torch.no_grad():
             off = target.mean(0) - self._placed(turn, torch.zeros(3), *self._zeros()).mean(0)
-        variables = [value.requires_grad_() for value in (turn, off * MM, *self._zeros())]
+        variables = [value.requires_grad_() for value in (turn, off / MM, *self._zeros())]
         for (rate, iterations), optimised in zip(STAGES, (variables[:2], variables), strict=True):
             adam = torch.optim.Adam(optimised, lr=rate)
             for _ in range(iterations):
                 adam.zero_grad()
-                distance = (MM * (self._placed(*variables) - target)).square().sum(1).mean()
+                distance = ((self._placed(*variables) - target) / MM).square().sum(1).mean()
                 (distance + WEIGHT * sum(value.square().sum() for value in variables[2:])).backward()
                 adam.step()
         with torch.no_grad():
-            return float(MM * (self._placed(*variables) - target).norm(dim=1).mean())
+            return float((self._placed(*variables) - target).norm(dim=1).mean() / MM)
 
     @staticmethod
     def _zeros() -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.zeros(N_POSE), torch.zeros(N_SHAPE)
+        return torch.zeros(N_COMPONENTS), torch.zeros(N_SHAPE)
 
 
 def timed(fitter: Fitter, meshes: np.ndarray) -> tuple[FitResult, float]:

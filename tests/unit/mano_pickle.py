@@ -52,11 +52,18 @@ def write_mano_pickle(path: Path, arrays: dict[str, np.ndarray], *, chumpy: bool
     return model
 
 
+def chumpy_modules() -> dict[str, ModuleType]:
+    """What a pickle takes for chumpy: its two classes, without any behaviour."""
+    modules = {name: ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")}
+    for module, name in (("chumpy.ch", "Ch"), ("chumpy.reordering", "Select")):
+        setattr(modules[module], name, type(name, (), {"__module__": module}))
+    return modules
+
+
 def _dumps_with_chumpy(model: dict[str, object]) -> bytes:
     """Pickle with arrays in chumpy's two classes: a value, and a choice of entries of another one."""
-    modules = {name: ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")}
-    Ch = modules["chumpy.ch"].Ch = type("Ch", (), {"__module__": "chumpy.ch"})
-    Select = modules["chumpy.reordering"].Select = type("Select", (), {"__module__": "chumpy.reordering"})
+    modules = chumpy_modules()
+    Ch, Select = modules["chumpy.ch"].Ch, modules["chumpy.reordering"].Select
 
     def value(array: np.ndarray) -> object:
         return _instance(Ch, x=array, _dirty_vars=set(), _itr=None, _depends_on_deps=None)

@@ -1,5 +1,8 @@
 """The annotation hand: joints of both kinds, pose conventions, fingertip tables, the other hand, gradients."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +10,12 @@ from handgap.core.conventions import JOINT_NAMES, MANO_PARENTS, MANO_TO_SIMPLE, 
 from handgap.core.errors import CorruptFileError, HandgapError
 from handgap.hands.annotation_hand import AnnotationHand
 from scipy.spatial.transform import Rotation
+from toys import partition
 
 N = 778
 TIPS = (1, 2, 3, 4, 5)
 # the joints 16 to 20 of MANO's order with tips
 SIMPLE_TIPS = [list(MANO_TO_SIMPLE).index(16 + k) for k in range(5)]
-
-
-def _partition(generator, rows, columns):
-    values = generator.random((rows, columns)) ** 4
-    return values / values.sum(1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +26,8 @@ def arrays():
         "faces": g.integers(0, N, (20, 3)),
         "shapedirs": g.normal(0, 0.002, (N, 3, 10)),
         "posedirs": g.normal(0, 0.001, (N, 3, 135)),
-        "J_regressor": _partition(g, 16, N),
-        "weights": _partition(g, N, 16),
+        "J_regressor": partition(g, 16, N),
+        "weights": partition(g, N, 16),
         "parents": MANO_PARENTS,
         "hands_mean": g.normal(0, 0.1, 45),
         "hands_components": np.linalg.qr(g.normal(size=(45, 45)))[0],
@@ -130,6 +129,12 @@ def test_named_fingertips_on_mano_alone(arrays, table):
     torch.testing.assert_close(mano(*parameters).joints[:, SIMPLE_TIPS], out.vertices[:, list(TIPS)])
     with pytest.raises(HandgapError, match="mesh of its own"):
         AnnotationHand(arrays).tip_vertices(table)
+
+
+def test_fingertip_tables_are_documented():
+    text = (Path(__file__).parents[2] / "docs" / "hands.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d+(?:, \d+){4}) \|", text, re.MULTILINE)
+    assert {name: tuple(map(int, ids.split(", "))) for name, ids in rows} == TIP_VERTICES
 
 
 def test_unknown_names_are_refused(arrays, hand):

@@ -43,7 +43,7 @@ def test_sunk_skin_rises_above_the_box_and_takes_its_neighbours_along(sheet):
     middle = (np.abs(skin[:, :2]) < 0.01).all(1) & mask
     push[middle, 2] = DEPTH + 0.002
     weights = np.where((distance > 0) & (distance <= 0.030), np.exp(-distance / 0.050), 0.0)
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    weights /= np.linalg.norm(weights, axis=0)
     expected = 0.7 * (skin + push) + 0.3 * (skin + weights @ push)
     assert middle.sum() == 9
     np.testing.assert_allclose(found, expected, atol=1e-9)

@@ -11,6 +11,7 @@ import torch
 from handgap.core.config.fit import Fit
 from handgap.core.errors import CorruptFileError, HandgapError, MissingAssetError
 from handgap.core.geometry import random_rotation
+from handgap.core.provenance import file_sha256
 from handgap.core.seeds import rng
 from handgap.core.store import Store, write_store
 from handgap.hands.annotation_hand import AnnotationHand
@@ -75,7 +76,9 @@ def placed(hand, pose, shape, trans):
         return hand.to_annotation(vertices) if isinstance(hand, RenderHand) else vertices
 
 
-def test_held_out_meshes_are_met(meshes, to_render):
+@pytest.mark.parametrize("count", [COUNT, pytest.param(1000, marks=pytest.mark.slow)])
+def test_held_out_meshes_are_met(to_render, count):
+    meshes = held_out(count)
     result = to_render.fit(meshes)
     assert result.valid.all(), result.reason
     assert result.residual_mm.mean() <= 1.5
@@ -143,6 +146,55 @@ def test_solver_ends_where_a_slow_reference_does(meshes):
     assert 0.5 * (residuals(start) ** 2).sum() <= best * 1.01
 
 
+def test_pose_components_need_not_be_orthonormal(meshes, nimble_like, tmp_path):
+    with np.load(nimble_like) as file:
+        arrays = {name: file[name] for name in file.files}
+    mix = np.linalg.qr(rng(0, "tests/fit/mix").normal(size=(30, 30)))[0]
+    # other rows of the same covariance
+    arrays["pose_components"] = mix @ (arrays["pose_std"][:, None] * arrays["pose_components"])
+    arrays["pose_std"] = np.ones(30)
+    np.savez(tmp_path / "mixed.npz", **arrays)
+    paths, settings = (nimble_like, tmp_path / "mixed.npz"), Fit(pose_weight=0.1)
+    expected, found = (Fitter.to_render(path, MANO, settings).fit(meshes[:4]) for path in paths)
+    np.testing.assert_allclose(found.residual_mm, expected.residual_mm, atol=1e-3)
+    np.testing.assert_allclose(found.pose[:, 3:], expected.pose[:, 3:], atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def fitters(nimble_like):
+    """Makers of a fitter on a device, by what it fits."""
+    return {
+        "render": lambda device: Fitter.to_render(NIMBLE, MANO, Fit(), device),
+        "nimble": lambda device: Fitter.to_render(nimble_like, MANO, Fit(), device),
+        "annotation": lambda device: Fitter.to_annotation(MANO, Fit(), device),
+    }
+
+
+@pytest.mark.parametrize("which", ["render", "nimble", "annotation"])
+def test_nothing_is_made_on_the_default_device(meshes, fitters, which):
+    """A tensor made without naming its device would be on the meta device here, and not mix with the others."""
+    fitter = fitters[which]("cpu")
+    expected = fitter.fit(meshes[:8])
+    with torch.device("meta"):
+        found = fitter.fit(meshes[:8])
+    np.testing.assert_array_equal(found.pose, expected.pose)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize("which", ["render", "nimble", "annotation"])
+def test_a_gpu_fits_as_well(meshes, fitters, which):
+    expected, found = (fitters[which](device).fit(meshes[:20]) for device in ("cpu", "cuda"))
+    assert found.reason == expected.reason
+    np.testing.assert_allclose(found.residual_mm, expected.residual_mm, atol=0.01)
+    np.testing.assert_allclose(found.trans, expected.trans, atol=1e-3)
+
+
+def test_no_meshes_no_fits(to_render):
+    result = to_render.fit(np.zeros((0, 778, 3)))
+    assert (result.pose.shape, result.shape.shape, result.trans.shape) == ((0, 60), (0, 20), (0, 3))
+    assert result.residual_mm.shape == result.valid.shape == (0,) and result.reason == []
+
+
 def test_fit_follows_a_rigid_motion(meshes, to_render):
     g = rng(0, "tests/fit/motion")
     turn, move = random_rotation(g), np.array([0.1, -0.2, 0.4])
@@ -204,12 +256,14 @@ def test_left_hands_are_seen_in_every_pose(meshes, to_render, to_annotation):
         assert all("mirrored" in reason for reason in fitter.fit(meshes[:40] * LEFT).reason)
 
 
-def test_a_left_model_is_used_as_its_mirror_image(meshes, to_annotation, monkeypatch):
+def test_a_left_model_is_used_as_its_mirror_image(meshes, to_render, to_annotation, monkeypatch):
     left = AnnotationHand.load(MANO).mirrored()
     monkeypatch.setattr(AnnotationHand, "load", lambda path: left)
-    expected, result = to_annotation.fit(meshes[:3]), Fitter.to_annotation(MANO, Fit()).fit(meshes[:3])
-    np.testing.assert_allclose(result.residual_mm, expected.residual_mm, atol=1e-3)
-    np.testing.assert_allclose(result.shape, expected.shape, atol=1e-2)
+    by_left = (Fitter.to_render(NIMBLE, MANO, Fit()), Fitter.to_annotation(MANO, Fit()))
+    for right, mirrored in zip((to_render, to_annotation), by_left, strict=True):
+        expected, result = right.fit(meshes[:3]), mirrored.fit(meshes[:3])
+        np.testing.assert_allclose(result.residual_mm, expected.residual_mm, atol=1e-3)
+        np.testing.assert_allclose(result.shape, expected.shape, atol=1e-2)
 
 
 def test_nimble_like_model_is_fitted_too(meshes, nimble_like):
@@ -265,9 +319,9 @@ verb = Typer()
 verb.command()(fit_hand)
 
 
-def convert(tmp_path, *arguments):
+def convert(tmp_path, *arguments, render_hand=NIMBLE):
     out = tmp_path / "out.h5"
-    models = ("--render-hand", NIMBLE, "--annotation-hand", MANO, "--out", out)
+    models = ("--render-hand", render_hand, "--annotation-hand", MANO, "--out", out)
     done = CliRunner().invoke(verb, [str(x) for x in (*arguments, *models)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return Store(out), done.output
@@ -297,6 +351,16 @@ def test_verb_reads_every_kind_of_file(meshes, tmp_path):
     store, _ = convert(tmp_path, tmp_path / "d.obj", "--to", "render")
     with store:
         assert store.column("render_pose").shape == (1, 60) and store.column("residual_mm")[0] < 0.5
+        assert json.loads(store.attrs["parents"]) == [file_sha256(NIMBLE), file_sha256(MANO)]
+
+
+def test_verb_reads_no_model_that_it_does_not_need(meshes, tmp_path):
+    np.save(tmp_path / "a.npy", meshes[:1])
+    store, _ = convert(tmp_path, tmp_path / "a.npy", "--to", "annotation", render_hand=tmp_path / "none.npz")
+    with store:
+        assert json.loads(store.attrs["parents"]) == [file_sha256(MANO)]
+    with pytest.raises(MissingAssetError, match=r"none\.npz"):
+        convert(tmp_path, tmp_path / "a.npy", "--to", "render", render_hand=tmp_path / "none.npz")
 
 
 def placed_skin():
@@ -320,9 +384,14 @@ def test_verb_says_what_is_wrong_and_how_to_cure_it(meshes, tmp_path):
         convert(tmp_path, tmp_path / "foreign.npy", "--to", "render")
     (tmp_path / "broken.json").write_text("[[1, 2")
     (tmp_path / "flat.json").write_text("[1, 2]")
-    for name in ("broken.json", "flat.json"):
-        with pytest.raises(CorruptFileError, match=name):
+    np.savez(tmp_path / "unnamed.npz", meshes[:2])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "unnamed.npz").read_bytes()[:500])
+    for name in ("broken.json", "flat.json", "unnamed.npz", "cut.npz"):
+        with pytest.raises(CorruptFileError, match=name) as caught:
             convert(tmp_path, tmp_path / name, "--to", "render")
+        assert "delete" not in str(caught.value)
+    with pytest.raises(HandgapError, match="a store is in metres"):
+        convert(tmp_path, tmp_path / "out.h5", "--to", "render", "--unit", "mm")
     with pytest.raises(MissingAssetError):
         convert(tmp_path, tmp_path / "none.npy", "--to", "render")
     with pytest.raises(HandgapError, match="no kind of file"):

@@ -4,38 +4,37 @@ import numpy as np
 import pytest
 import torch
 from handgap.core.conventions import NIMBLE_PARENTS
-from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.errors import CorruptFileError, HandgapError, MissingAssetError
 from handgap.hands.kinematics import axis_angles, global_transforms, linear_blend_skinning, rotation_matrices
 from handgap.hands.render_hand import RenderHand
 from scipy.spatial.transform import Rotation
+from toys import partition
 
 N = 80
 
 
-def _partition(generator, rows, columns):
-    values = generator.random((rows, columns)) ** 4
-    return values / values.sum(1, keepdims=True)
+@pytest.fixture
+def arrays():
+    g = np.random.default_rng(0)
+    return {
+        "v_template": g.normal(0, 0.05, (N, 3)),
+        "shapedirs": g.normal(0, 0.002, (N, 3, 4)),
+        "J_template": g.normal(0, 0.05, (25, 3)),
+        "J_shapedirs": g.normal(0, 0.002, (25, 3, 4)),
+        "weights": partition(g, N, 26),
+        "mano_weights": partition(g, 7, 3),
+        "mano_vertices": g.integers(0, N, (7, 3)),
+        "parents": np.append(NIMBLE_PARENTS, 0),
+        "faces_stump": g.integers(0, N, (20, 3)),
+        "pose_mean": g.normal(0, 0.1, 57),
+        "pose_components": np.linalg.qr(g.normal(size=(57, 57)))[0],
+        "pose_std": np.linspace(1, 0.1, 57),
+    }
 
 
 @pytest.fixture
-def render_hand():
-    g = np.random.default_rng(0)
-    return RenderHand(
-        {
-            "v_template": g.normal(0, 0.05, (N, 3)),
-            "shapedirs": g.normal(0, 0.002, (N, 3, 4)),
-            "J_template": g.normal(0, 0.05, (25, 3)),
-            "J_shapedirs": g.normal(0, 0.002, (25, 3, 4)),
-            "weights": _partition(g, N, 26),
-            "mano_weights": _partition(g, 7, 3),
-            "mano_vertices": g.integers(0, N, (7, 3)),
-            "parents": np.append(NIMBLE_PARENTS, 0),
-            "faces_stump": g.integers(0, N, (20, 3)),
-            "pose_mean": g.normal(0, 0.1, 57),
-            "pose_components": np.linalg.qr(g.normal(size=(57, 57)))[0],
-            "pose_std": np.linspace(1, 0.1, 57),
-        }
-    ).double()
+def render_hand(arrays):
+    return RenderHand(arrays).double()
 
 
 def test_rotations_agree_with_scipy_and_survive_zero_and_pi():
@@ -52,7 +51,7 @@ def test_rotations_agree_with_scipy_and_survive_zero_and_pi():
 def test_skinning_is_the_sum_over_bones():
     g = np.random.default_rng(3)
     parents = (-1, 0, 1, 1)
-    points, joints, weights = g.normal(size=(6, 3)), g.normal(size=(4, 3)), _partition(g, 6, 4)
+    points, joints, weights = g.normal(size=(6, 3)), g.normal(size=(4, 3)), partition(g, 6, 4)
     local = Rotation.from_rotvec(g.normal(size=(4, 3))).as_matrix()
     world = [np.eye(4) for _ in parents]
     for k, parent in enumerate(parents):
@@ -88,6 +87,12 @@ def test_forearm_turns_about_the_wrist_and_leaves_joints(render_hand):
     bent = render_hand(pose, shape, trans, forearm=torch.tensor([[0.0, 0.4, 0.0]], dtype=torch.double))
     torch.testing.assert_close(bent.joints25, straight.joints25)
     assert (bent.vertices - straight.vertices).abs().max() > 1e-3
+
+
+def test_a_hand_without_forearm_says_so(arrays):
+    nimble = RenderHand(arrays | {"parents": NIMBLE_PARENTS, "weights": arrays["weights"][:, :25]})
+    with pytest.raises(HandgapError, match="ends at the wrist"):
+        nimble(*(torch.zeros(1, n) for n in (60, 4, 3)), forearm=torch.zeros(1, 3))
 
 
 ANGLES = {"exactly zero": 0.0, "tiny": 3e-5, "at the series' end": 1e-4, "usual": 0.7, "near pi": np.pi - 1e-4}
@@ -147,7 +152,7 @@ def test_metacarpal_rotation_goes_into_the_finger(render_hand):
 
 
 def test_missing_and_incomplete_files(tmp_path):
-    with pytest.raises(MissingAssetError):
+    with pytest.raises(MissingAssetError, match="convert the licensed one"):
         RenderHand.load(tmp_path / "none.npz")
     np.savez(tmp_path / "half.npz", v_template=np.zeros((3, 3)), parents=np.array([-1]))
     with pytest.raises(CorruptFileError, match="J_template"):

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from handgap.core.conventions import NIMBLE_PARENTS
+from handgap.core.conventions import MM, NIMBLE_BONES, NIMBLE_PARENTS
 from handgap.core.errors import CorruptFileError, HandgapError, MissingAssetError
+from handgap.core.files import read_arrays
 from handgap.core.provenance import file_sha256
+from handgap.hands.collision import MuscleCollision, inside
 from handgap.hands.convert.nimble import convert_nimble, read_hand
-from handgap.hands.render_hand import PART_FACES, RENDER_BONES, RenderHand
+from handgap.hands.render_hand import PART_FACES, RenderHand
 from nimble_assets import to_nimble, write_nimble_assets
 from scipy.spatial.transform import Rotation
 
-MM = 1e-3
-GEOMETRY = "NIMBLE_DICT_9137.pkl"
+GEOMETRY, TEXTURE_UV = "NIMBLE_DICT_9137.pkl", "NIMBLE_TEX_FUV.pkl"
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +26,17 @@ def nimble(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("nimble")
     model = write_nimble_assets(folder / "assets", made / "models" / "open_nimble.npz", texture_size=32)
     convert_nimble(folder / "assets", folder / "nimble.npz")
-    with np.load(folder / "nimble.npz") as file:
-        arrays = {name: file[name] for name in file.files}
-    return folder / "assets", model, folder / "nimble.npz", arrays
+    return folder / "assets", model, folder / "nimble.npz", read_arrays(folder / "nimble.npz")
 
 
 @pytest.fixture(scope="module")
 def stored(nimble):
     """NIMBLE_DICT_9137.pkl as it lies in the folder."""
-    with (nimble[0] / GEOMETRY).open("rb") as stream:
+    return _unpickled(nimble[0] / GEOMETRY)
+
+
+def _unpickled(path):
+    with path.open("rb") as stream:
         return pickle.load(stream)
 
 
@@ -48,7 +51,7 @@ def _upstream(model, pose, betas, use_pose_pca):
     turns = np.stack([_turn_by_quaternion(bone) for bone in pose.reshape(20, 3)])
     feature = (turns[1:] - np.eye(3)).ravel()
     posed = shaped + model["all_pbs"] @ feature
-    rotation = {int(joint): turns[bone] for bone, joint in enumerate(RENDER_BONES)}
+    rotation = {int(joint): turns[bone] for bone, joint in enumerate(NIMBLE_BONES)}
     world = []
     for k, parent in enumerate(NIMBLE_PARENTS):
         local = np.eye(4)
@@ -167,8 +170,7 @@ def test_annotation_map_is_the_mean_of_the_barycentric_maps(nimble):
 
 def test_texture_coordinates_follow_the_text_lines(nimble):
     folder, _, _, arrays = nimble
-    with (folder / "NIMBLE_TEX_FUV.pkl").open("rb") as stream:
-        lines = pickle.load(stream)
+    lines = _unpickled(folder / TEXTURE_UV)
     coordinates = [line.split()[1:] for line in lines if line.startswith("vt")]
     corners = [[c.split("/") for c in line.split()[1:]] for line in lines if line.startswith("f ")]
     for k in (0, 17, 5000, 9983):
@@ -181,8 +183,7 @@ def test_texture_coordinates_follow_the_text_lines(nimble):
 @pytest.mark.parametrize(("name", "key"), [("diffuse", "diffuse"), ("normal", "normal"), ("specular", "spec")])
 def test_textures_are_upstreams_in_rgb(nimble, name, key):
     folder, _, path, _ = nimble
-    with (folder / "NIMBLE_TEX_DICT.pkl").open("rb") as stream:
-        model = {k: v.double().numpy() for k, v in pickle.load(stream)[key].items()}
+    model = {k: v.double().numpy() for k, v in _unpickled(folder / "NIMBLE_TEX_DICT.pkl")[key].items()}
     with np.load(path.with_name("nimble_textures.npz")) as file:
         mean, basis, std = (file[f"{name}_{part}"] for part in ("mean", "basis", "std"))
     alpha = np.random.default_rng(5).uniform(-1, 1, 10)
@@ -207,22 +208,34 @@ def test_same_folder_gives_the_same_bytes(nimble, tmp_path):
         assert file_sha256(tmp_path / name) == file_sha256(path.with_name(name))
 
 
-def test_index_from_the_front_and_faces_in_a_batch_of_one_mean_the_same(nimble, stored, tmp_path):
-    folder, _, _, arrays = nimble
-    model = stored | {"skin_v_sep": torch.tensor(14970 - 5990)}
-    model |= {key: model[key][None] for key in ("bone_f", "muscle_f", "skin_f")}
-    found = read_hand(_variant(folder, tmp_path, model))
-    for name in ("v_template", "faces_stump", "faces_muscle", "faces_bone", "part_sizes"):
-        np.testing.assert_allclose(found[name], arrays[name], atol=1e-7)
+def test_a_batch_of_one_and_places_from_the_other_end_mean_the_same(nimble, stored, tmp_path):
+    folder, model, path, _ = nimble
+    # `face` is used by nobody
+    places = {"bone_v_sep": model["bone_v_sep"] - 14970, "skin_v_sep": torch.tensor(14970 - 5990), "face": None}
+    variant = {GEOMETRY: _batched(stored | places)}
+    variant |= {name: _batched(_unpickled(folder / name)) for name in ("NIMBLE_TEX_DICT.pkl", "NIMBLE_MANO_VREG.pkl")}
+    convert_nimble(_variant(folder, tmp_path, variant), tmp_path / "nimble.npz")
+    for name in ("nimble.npz", "nimble_textures.npz"):
+        expected, found = read_arrays(path.with_name(name)), read_arrays(tmp_path / name)
+        assert expected.keys() == found.keys()
+        assert all(np.array_equal(found[key], expected[key]) for key in found if key != "source")
 
 
-def _variant(folder, to, model):
-    """The same folder with another NIMBLE_DICT_9137.pkl."""
+def _batched(value):
+    """The same with a leading axis of one on every tensor."""
+    if isinstance(value, dict):
+        return {key: _batched(item) for key, item in value.items()}
+    return value[None] if isinstance(value, torch.Tensor) else value
+
+
+def _variant(folder, to, values):
+    """The same folder with other values in some of its files."""
     for path in folder.iterdir():
-        (to / path.name).symlink_to(path)
-    (to / GEOMETRY).unlink()
-    with (to / GEOMETRY).open("wb") as stream:
-        pickle.dump(model, stream)
+        if path.name not in values:
+            (to / path.name).symlink_to(path)
+    for name, value in values.items():
+        with (to / name).open("wb") as stream:
+            pickle.dump(value, stream)
     return to
 
 
@@ -241,10 +254,18 @@ def _variant(folder, to, model):
 def test_a_wrong_key_is_named_with_what_was_expected(nimble, stored, tmp_path, key, value, words):
     # the distances are large, and looked at last
     model = {name: found for name, found in stored.items() if name not in (key, "skin_v_gd")}
+    values = {GEOMETRY: model if value is None else model | {key: value}}
     with pytest.raises(CorruptFileError) as caught:
-        read_hand(_variant(nimble[0], tmp_path, model if value is None else model | {key: value}))
+        read_hand(_variant(nimble[0], tmp_path, values))
     for word in (GEOMETRY, *words):
         assert re.search(word, str(caught.value))
+
+
+def test_texture_faces_stay_within_the_skin(nimble, tmp_path):
+    lines = _unpickled(nimble[0] / TEXTURE_UV)
+    values = {TEXTURE_UV: [*lines[:-1], "f 1/1/1 2/2/2 5991/3/5991\n"]}
+    with pytest.raises(CorruptFileError, match="a vertex outside 1"):
+        read_hand(_variant(nimble[0], tmp_path, values))
 
 
 def test_a_missing_file_is_named(nimble, tmp_path):
@@ -254,6 +275,20 @@ def test_a_missing_file_is_named(nimble, tmp_path):
     with pytest.raises(MissingAssetError, match=r"NIMBLE_MANO_VREG\.pkl"):
         convert_nimble(tmp_path, tmp_path / "out.npz")
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_collision_step_lifts_the_skin_of_a_converted_hand(nimble):
+    path, arrays = nimble[2], nimble[3]
+    skin, muscle = (RenderHand.load(path, part).v_template.numpy() for part in ("skin", "muscle"))
+    surface = np.flatnonzero(arrays["surface_mask"])
+    # one of the balls comes to lie in the skin
+    muscle = muscle + skin[surface[2000]] - muscle[:642].mean(0)
+    (found,) = MuscleCollision.load(path)(skin[None], muscle[None])
+    before, after = (inside(points[surface], muscle, arrays["faces_muscle"]) for points in (skin, found))
+    assert before.sum() > 5 and after.sum() < before.sum() / 2
+    moved = np.linalg.norm(found - skin, axis=1)
+    far = np.linalg.norm(skin[:, None] - skin[surface[before]], axis=2).min(1) > 0.030
+    assert np.isfinite(found).all() and (moved[surface[before]] > 0.002 * 0.7).all() and not moved[far].any()
 
 
 def test_the_open_hand_has_no_muscle(made):

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from types import ModuleType
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ import torch
 from handgap.core.errors import CorruptFileError, MissingAssetError
 from handgap.core.seeds import rng
 from handgap.hands.convert.pickles import read_pickle
+from mano_pickle import chumpy_modules
 from scipy import sparse
 
 MATRIX = np.arange(12.0).reshape(3, 4) * (np.arange(12).reshape(3, 4) % 3 == 0)
@@ -132,18 +133,15 @@ def test_python_2_text_is_latin_1(read):
     assert read(b"\x80\x02U\x01\xe9.") == "é"
 
 
-def test_chumpy_is_evaluated_without_chumpy(read, monkeypatch):
-    modules = {name: ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")}
-    Ch = modules["chumpy.ch"].Ch = type("Ch", (), {"__module__": "chumpy.ch"})
-    Select = modules["chumpy.reordering"].Select = type("Select", (), {"__module__": "chumpy.reordering"})
+def test_chumpy_is_evaluated_without_chumpy(read):
+    modules = chumpy_modules()
+    Ch, Select = modules["chumpy.ch"].Ch, modules["chumpy.reordering"].Select
     inner, chosen, flat = Ch(), Select(), Select()
     inner.__dict__ = {"x": MATRIX, "_dirty_vars": set(), "_itr": None, "_depends_on_deps": {}}
     chosen.__dict__ = {"a": inner, "idxs": np.array([3, 0, 6, 9]), "preferred_shape": (2, 2)}
     flat.__dict__ = {"a": chosen, "idxs": np.array([1, 2])}
     for protocol in (0, 2):
-        with monkeypatch.context() as patched:
-            for name, module in modules.items():
-                patched.setitem(sys.modules, name, module)
+        with patch.dict(sys.modules, modules):
             stored = pickle.dumps({"inner": inner, "chosen": chosen, "flat": flat}, protocol)
         found = read(stored)
         assert "chumpy" not in sys.modules
@@ -200,6 +198,10 @@ def test_a_planted_call_is_named_and_not_done(read, tmp_path, plant, wrap):
     assert not (tmp_path / "ran").exists()
 
 
+# an empty tuple in a tuple, in a tuple...: its hash overflows the stack of the process
+DEEP = b")" + b"\x85" * 200_000
+OLD_TORCH = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, None))
+
 ABUSES = {
     "a codec that is none of bytes": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
     "the class of a global patched": b"\x80\x02ctorch\nSize\n}X\x03\x00\x00\x00foo]sb.",
@@ -216,6 +218,13 @@ ABUSES = {
     "text of absurd length": b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc",
     "bytes of absurd length": b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00abc",
     "a memo of absurd length": b"\x80\x02Nr\xff\xff\xff\xff0",
+    "a deep key": b"\x80\x02}" + DEEP + b"K\x01s.",
+    "a deep key among many": b"\x80\x02}(K\x01K\x01" + DEEP + b"K\x01u.",
+    "a deep key from the start": b"\x80\x02(" + DEEP + b"K\x01d.",
+    "a deep member of a set": b"\x80\x04\x8f(" + DEEP + b"\x90.",
+    "a deep member of a frozen set": b"\x80\x04(" + DEEP + b"\x91.",
+    "a deep key of a storage": OLD_TORCH + b"\x80\x02]" + DEEP + b"a.",
+    "many zeros": b"\x80\x02c__builtin__\nbytes\nJ\x00\x00\x00\x10\x85R.",
     "deep nesting": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
 }
 
@@ -234,7 +243,10 @@ def bad_sparse() -> object:
 
 
 def rebuilt(storage_size: int, offset: int, size: tuple, strides: tuple) -> object:
-    storage = np.arange(storage_size, dtype=np.float32)
+    return view(np.arange(storage_size, dtype=np.float32), offset, size, strides)
+
+
+def view(storage: object, offset: int, size: tuple, strides: tuple) -> object:
     return Planted(torch._utils._rebuild_tensor, storage, offset, size, strides)
 
 
@@ -247,6 +259,8 @@ def rebuilt(storage_size: int, offset: int, size: tuple, strides: tuple) -> obje
         lambda: rebuilt(4, 2, (2,), (-1,)),
         lambda: rebuilt(4, -1, (2,), (1,)),
         lambda: rebuilt(4, 0, (10**12,), (0,)),
+        lambda: view(rebuilt(1000, 999, (1000,), (0,)), 0, (1000,), (1,)),
+        lambda: rebuilt(4, 0, (np.int64(3),), (np.int64(2**63 - 1),)),
         lambda: Planted(np.dtype, "i4,f8"),
         lambda: np.zeros(2, [("a", "f4"), ("b", "i2")]),
         lambda: Planted(STORAGE, b"nothing of torch"),

@@ -6,19 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from handgap.core.conventions import NIMBLE_TO_SIMPLE
+from handgap.core.conventions import NIMBLE_BONES, NIMBLE_TO_SIMPLE
+from handgap.core.errors import HandgapError
 from handgap.core.geometry import procrustes_align
 from handgap.core.seeds import rng
 from handgap.hands import mesh
-from handgap.hands.prior import (
-    BONE_OF_JOINT,
-    CHAINS,
-    FAMILIES,
-    FLEXION_LIMITS,
-    SPREAD_LIMITS,
-    Angles,
-    PosePrior,
-)
+from handgap.hands.prior import CHAINS, FAMILIES, FLEXION_LIMITS, SPREAD_LIMITS, Angles, PosePrior
 from handgap.hands.render_hand import RenderHand
 from scipy.spatial import cKDTree
 
@@ -34,6 +27,19 @@ def prior():
 @pytest.fixture(scope="module")
 def poses(prior):
     return np.stack([prior.sample_pose(rng(0, "tests/prior", k)) for k in range(500)])
+
+
+def _by_joint(pose):
+    """Rotation (3,) of a pose (60,) by the joint it is about."""
+    return dict(zip(NIMBLE_BONES, pose.reshape(20, 3), strict=True))
+
+
+def test_a_hand_without_axes_is_refused(tmp_path):
+    with np.load(MODEL) as file:
+        arrays = {name: file[name] for name in file.files if name not in ("joint_axes", "rest_angles")}
+    np.savez(tmp_path / "nimble.npz", **arrays)
+    with pytest.raises(HandgapError, match="not OpenNimble"):
+        PosePrior.load(tmp_path / "nimble.npz")
 
 
 def _flat(finger=None, joint=None, degrees=0.0):
@@ -147,12 +153,12 @@ def test_limits_are_the_tables_and_samples_keep_them(prior, poses):
     wild = Angles(np.full((5, 3), 300.0), np.full(5, -300.0), 300.0).limited()
     assert (wild.flexion <= FLEXION_LIMITS[..., 1]).all()
     for pose in poses:
-        vectors = pose.reshape(20, 3)
+        vectors = _by_joint(pose)
         assert not prior.collides(pose)
         for finger, chain in enumerate(CHAINS):
             for place, joint in list(enumerate(chain))[1:]:
                 # hinges: the rotation is about the joint's flexion axis alone, by the angle
-                vector, axis = np.degrees(vectors[BONE_OF_JOINT[joint]]), prior.joint_axes[joint, 0]
+                vector, axis = np.degrees(vectors[joint]), prior.joint_axes[joint, 0]
                 angle = vector @ axis + prior.rest_angles[joint, 0]
                 np.testing.assert_allclose(vector, (vector @ axis) * axis, atol=1e-3)
                 low, high = FLEXION_LIMITS[finger, place]
@@ -162,8 +168,7 @@ def test_limits_are_the_tables_and_samples_keep_them(prior, poses):
 def test_fingertip_joints_follow_the_middle_ones(prior, poses):
     def bend(pose, finger, place):
         joint = CHAINS[finger, place]
-        vector = pose.reshape(20, 3)[BONE_OF_JOINT[joint]]
-        return np.degrees(vector @ prior.joint_axes[joint, 0]) + prior.rest_angles[joint, 0]
+        return np.degrees(_by_joint(pose)[joint] @ prior.joint_axes[joint, 0]) + prior.rest_angles[joint, 0]
 
     middle, end = (np.array([[bend(pose, f, place) for f in range(1, 5)] for pose in poses]) for place in (1, 2))
     assert np.abs(end - 2 / 3 * middle).max() < 18

@@ -15,6 +15,12 @@ from handgap.hands.annotation_hand import AnnotationHand
 N_VERTICES = 778
 
 
+def partition(generator: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Random weights (rows, columns) whose rows sum to one, a few of them large."""
+    values = generator.random((rows, columns)) ** 4
+    return values / values.sum(1, keepdims=True)
+
+
 def _rest_joints() -> np.ndarray:
     """(21, 3) metres, simple order: a flat hand, fingers along x, thumb to the side."""
     joints = np.zeros((21, 3))

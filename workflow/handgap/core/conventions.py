@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
+MM = 1e-3  # a millimetre
 N_JOINTS = 21
 N_ANNOTATION_VERTICES = 778
 N_ANNOTATION_FACES = 1538
@@ -38,6 +39,9 @@ TIP_VERTICES = {
 # NIMBLE: 25 anatomical joints; dropping the four metacarpal bases leaves 21 in simple order (NIMBLE_model README).
 NIMBLE_PARENTS = np.array([-1, 0, 1, 2, 3, 0, 5, 6, 7, 8, 0, 10, 11, 12, 13, 0, 15, 16, 17, 18, 0, 20, 21, 22, 23])
 NIMBLE_TO_SIMPLE = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 21, 22, 23, 24])
+# The 20 joints that turn a bone, in the order of the pose vector's triples: all but the fingertips, root first
+# (Li et al. 2022; NIMBLE_model).
+NIMBLE_BONES = np.unique(NIMBLE_PARENTS[1:])
 
 
 class MaskLabel(IntEnum):

@@ -13,6 +13,7 @@ import numpy as np
 from handgap.core.errors import CorruptFileError, DiskFullError, MissingAssetError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_STORED_AS = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 
 
 @contextmanager
@@ -36,12 +37,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path | str, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
+def read_arrays(path: Path | str, names: Iterable[str] = (), cure: str = "") -> dict[str, np.ndarray]:
     """All arrays of an `.npz` file, by name.
 
     Args:
         path: the file.
         names: arrays it must have.
+        cure: what to do about a file that is absent or faulty; without it, the file is one that the workflow makes.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -49,8 +51,8 @@ def read_arrays(path: Path | str, names: Iterable[str] = ()) -> dict[str, np.nda
     """
     path = Path(path)
     if not path.exists():
-        raise MissingAssetError(path, "no such file", f"make it: snakemake {path}")
-    cure = "delete it and run snakemake again: only it is made anew"
+        raise MissingAssetError(path, "no such file", cure or f"make it: snakemake {path}")
+    cure = cure or "delete it and run snakemake again: only it is made anew"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -61,16 +63,21 @@ def read_arrays(path: Path | str, names: Iterable[str] = ()) -> dict[str, np.nda
     return arrays
 
 
-def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as an `.npz` whose bytes depend on the arrays alone: floats as float32, ids as int32, no dates.
+def write_npz(path: Path, arrays: dict[str, np.ndarray], *, compress: bool = True) -> None:
+    """Write arrays as an `.npz` whose bytes depend on the arrays alone: by name, without dates.
+
+    Args:
+        path: the file.
+        arrays: by name; float64 is kept as float32, int64 as int32, any other type as it is.
+        compress: turn it off for what hardly shrinks and is read often.
 
     Raises:
         DiskFullError: no room left; nothing of the file remains.
     """
-    kinds = {"f": np.float32, "i": np.int32}
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in sorted(arrays):
-            array = arrays[name].astype(kinds.get(arrays[name].dtype.kind, arrays[name].dtype))
+            array = arrays[name].astype(_STORED_AS.get(arrays[name].dtype, arrays[name].dtype), copy=False)
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getbuffer(), method)

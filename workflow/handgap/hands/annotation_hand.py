@@ -115,6 +115,8 @@ class AnnotationHand(HandLayer):
     def tip_vertices(self, table: str = MODEL_TIPS) -> tuple[int, ...]:
         """Vertex ids (5,) of the fingertips, thumb first.
 
+        A table is what its name says on either side: manopth's other ids for left hands are "manopth_left".
+
         Args:
             table: "model" for those of the model file, or a key of `conventions.TIP_VERTICES`.
 

@@ -38,8 +38,9 @@ class MuscleCollision:
         share = np.exp(-arrays["geodesic_distances"].astype(np.float64) / GEODESIC_SCALE)
         count = len(arrays["surface_mask"])
         rows = sparse.csr_matrix((share, arrays["geodesic_indices"], arrays["geodesic_indptr"]), (count, count))
+        # distances are symmetric: a vertex's row is as long as its column, which is what it hands out
         length = np.sqrt(rows.multiply(rows).sum(1)).A1
-        self._share = sparse.diags(1.0 / np.where(length > 0, length, 1.0)) @ rows
+        self._share = rows @ sparse.diags(1.0 / np.where(length > 0, length, 1.0))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -49,14 +50,15 @@ class MuscleCollision:
             MissingAssetError: there is no such file.
             CorruptFileError: it is truncated, or is no NIMBLE: it lacks an array of the step.
         """
-        return cls(read_arrays(path, cls.ARRAYS))
+        return cls(read_arrays(path, cls.ARRAYS, "take a file made by `handgap convert nimble`"))
 
     def __call__(self, skin: np.ndarray, muscle: np.ndarray) -> np.ndarray:
         """Skin (B, V, 3) clear of the muscles (B, M, 3), posed alike, metres.
 
         A surface vertex inside a muscle moves along its normal to the muscle's surface and 2 mm on. That makes .7 of
         the result; .3 is the skin moved by its neighbours' pushes, weighted by exp(-d / 50 mm) of the geodesic distance
-        up to 30 mm, each vertex's weights of unit Euclidean length. A hand with at most one such vertex stays.
+        up to 30 mm; the weights that each pushed vertex hands out have unit length. A hand with at most one such vertex
+        stays.
         """
         return np.stack([self._lift(*pair) for pair in zip(skin, muscle, strict=True)])
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from handgap.core.files import read_arrays
 
+_CURE = "make the open one with snakemake, or convert the licensed one again (docs/licensed_models.md)"
+
 
 class HandLayer(nn.Module):
     """A skinned hand read from a converted model file.
@@ -36,7 +38,11 @@ class HandLayer(nn.Module):
             MissingAssetError: there is no such file.
             CorruptFileError: it is truncated, or lacks an array of this model.
         """
-        return cls(read_arrays(path, {*cls._buffers_of, *cls._others_of}))
+        return cls(cls._read(path))
+
+    @classmethod
+    def _read(cls, path: Path | str) -> dict[str, np.ndarray]:
+        return read_arrays(path, {*cls._buffers_of, *cls._others_of}, _CURE)
 
     def _shaped(self, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rest vertices (B, V, 3) and joints (B, J, 3) of shape coefficients (B, S)."""

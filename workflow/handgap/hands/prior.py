@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from handgap.core.conventions import FINGERS, NIMBLE_PARENTS
+from handgap.core.conventions import FINGERS, NIMBLE_BONES, NIMBLE_PARENTS
+from handgap.core.errors import HandgapError
 from handgap.core.files import read_arrays
 from handgap.core.geometry import rodrigues
 
@@ -32,11 +33,9 @@ FLEXION_LIMITS = np.array(
 SPREAD_LIMITS = np.array([[-30, 30], [-25, 15], [-15, 15], [-25, 15], [-20, 30]], float)
 PRONATION_LIMITS = np.array([-10.0, 60.0])
 DIP_PER_PIP = 2 / 3
-N_POSE = 60
-# joints (NIMBLE order) that flex, by finger, base to end, and each one's bone among the 20 of the pose vector
+# joints (NIMBLE order) that flex, by finger, base to end
 CHAINS = np.array([[1, 2, 3], [6, 7, 8], [11, 12, 13], [16, 17, 18], [21, 22, 23]])
 _DIGITS = np.concatenate([CHAINS, CHAINS[:, 2:] + 1], 1)
-BONE_OF_JOINT = {j: b for b, j in enumerate(j for j in range(25) if j not in (4, 9, 14, 19, 24))}
 FAMILIES = ("open", "relaxed", "pinch", "fist", "point", "grasp", "count", "spread", "free")
 _SHARES = np.array([0.10, 0.18, 0.15, 0.09, 0.09, 0.17, 0.10, 0.05, 0.07])
 # finger direction in the plane of the palm when the fingers lie side by side, degrees from the middle metacarpal
@@ -106,15 +105,18 @@ class PosePrior:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read from a render-hand model file.
+        """Read from OpenNimble's model file.
 
         Raises:
             MissingAssetError: there is no such file.
-            CorruptFileError: it is truncated, or lacks an array of this model.
+            CorruptFileError: it is truncated, or lacks an array of every render hand.
+            HandgapError: it is a render hand without anatomical axes, as a converted NIMBLE is.
         """
-        names = ("J_template", "joint_axes", "rest_angles", "shape_std")
-        arrays = read_arrays(path, names)
-        return cls(*(arrays[name] for name in names))
+        arrays = read_arrays(path, ("J_template", "shape_std"))
+        if not {"joint_axes", "rest_angles"} <= set(arrays):
+            cure = "take results/models/open_nimble.npz: poses for NIMBLE come from its pose components"
+            raise HandgapError(path, "has no anatomical axes: it is not OpenNimble", cure)
+        return cls(*(arrays[name] for name in ("J_template", "joint_axes", "rest_angles", "shape_std")))
 
     def sample_shape(self, generator: np.random.Generator) -> np.ndarray:
         """Shape coefficients (S,), normal, cut at two standard deviations."""
@@ -145,9 +147,9 @@ class PosePrior:
 
     def pose_of(self, angles: Angles) -> np.ndarray:
         """Pose vector (60,) that puts the joints at anatomical angles: flexion first, then spread, then pronation."""
-        pose = np.zeros((20, 3))
+        pose = np.zeros((len(NIMBLE_BONES), 3))
         vectors = Rotation.from_matrix(self._rotations(angles).reshape(-1, 3, 3)).as_rotvec()
-        pose[[BONE_OF_JOINT[int(joint)] for joint in CHAINS.ravel()]] = vectors
+        pose[np.searchsorted(NIMBLE_BONES, CHAINS.ravel())] = vectors
         return pose.ravel()
 
     def _rotations(self, angles: Angles) -> np.ndarray:
@@ -174,7 +176,7 @@ class PosePrior:
     def pose_joints(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joints (25, 3) of a pose (60,) at mean shape, and global rotations (25, 3, 3)."""
         local = np.tile(np.eye(3), (25, 1, 1))
-        local[list(BONE_OF_JOINT)] = rodrigues(pose.reshape(20, 3))
+        local[NIMBLE_BONES] = rodrigues(pose.reshape(-1, 3))
         turns, places = local.copy(), self.joints.copy()
         for joint, parent in enumerate(NIMBLE_PARENTS[1:], start=1):
             turns[joint] = turns[parent] @ local[joint]

@@ -14,17 +14,15 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from handgap.core.conventions import NIMBLE_TO_SIMPLE
+from handgap.core.conventions import NIMBLE_BONES, NIMBLE_TO_SIMPLE
 from handgap.core.errors import HandgapError
-from handgap.core.files import read_arrays
 from handgap.hands.kinematics import axis_angles, linear_blend_skinning, rotation_matrices
 from handgap.hands.layer import HandLayer
 
-# NIMBLE's 20 rotating bones; the five finger ends have no rotation of their own
-RENDER_BONES = np.array([0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18, 20, 21, 22, 23])
 # the render hand's joint behind each annotation joint (MANO order)
 ANNOTATION_BONES = np.array([0, 6, 7, 8, 11, 12, 13, 21, 22, 23, 16, 17, 18, 1, 2, 3])
-_FINGER_BASES = {6: 5, 11: 10, 21: 20, 16: 15}
+# knuckle -> metacarpal
+_METACARPALS = {6: 5, 11: 10, 21: 20, 16: 15}
 _FOREARM = 25
 
 # the layers of NIMBLE's tissue in the order of the file's vertices, and the name of their faces there
@@ -71,7 +69,7 @@ class RenderHand(HandLayer):
             arrays = arrays | {name: arrays[name][rows] for name in _PER_VERTEX if name in arrays}
         super().__init__(arrays)
         self.register_buffer("mano_vertices", torch.as_tensor(arrays["mano_vertices"], dtype=torch.long))
-        self.n_pose, self.n_shape = 3 * len(RENDER_BONES), self.shapedirs.shape[2]
+        self.n_pose, self.n_shape = 3 * len(NIMBLE_BONES), self.shapedirs.shape[2]
         self.faces = np.asarray(arrays[PART_FACES[part]], np.int64)
         self.surface = np.unique(self.faces)
 
@@ -84,7 +82,7 @@ class RenderHand(HandLayer):
             CorruptFileError: it is truncated, or lacks an array of this model.
             HandgapError: it has no such part.
         """
-        arrays = read_arrays(path, {*cls._buffers_of, *cls._others_of})
+        arrays = cls._read(path)
         if PART_FACES[part] not in arrays:
             raise HandgapError(path, f"the model has no {part}", "take a file made by `handgap convert nimble`")
         return cls(arrays, part)
@@ -107,16 +105,21 @@ class RenderHand(HandLayer):
             trans: (B, 3) metres.
             forearm: (B, 3) axis-angle of the open hand's forearm, about the wrist; straight when None.
             scale: (B,) factor on the whole hand about its root joint; 1 when None.
+
+        Raises:
+            HandgapError: a forearm's rotation for a hand without one.
         """
-        shaped, joints = self._shaped(shape)
         n_joints = len(self.parents)
+        if forearm is not None and n_joints == _FOREARM:
+            raise HandgapError("forearm", "NIMBLE's hand ends at the wrist", "turn OpenNimble's, or leave it out")
+        shaped, joints = self._shaped(shape)
         # a model with a forearm turns it about the wrist
         joints = torch.cat([joints, joints[:, : n_joints - joints.shape[1]]], 1)
-        turns = rotation_matrices(pose.unflatten(-1, (len(RENDER_BONES), 3)))
+        turns = rotation_matrices(pose.unflatten(-1, (len(NIMBLE_BONES), 3)))
         shaped = shaped + self._correctives(turns[:, 1:])
         eye = torch.eye(3, dtype=pose.dtype, device=pose.device).expand(len(pose), 1, 3, 3)
         rotations = list(eye.expand(-1, n_joints, 3, 3).unbind(1))
-        for bone, joint in enumerate(RENDER_BONES):
+        for bone, joint in enumerate(NIMBLE_BONES):
             rotations[joint] = turns[:, bone]
         if forearm is not None:
             rotations[_FOREARM] = rotation_matrices(forearm)
@@ -139,11 +142,10 @@ class RenderHand(HandLayer):
     @staticmethod
     def annotation_pose(pose: torch.Tensor) -> torch.Tensor:
         """Annotation-hand pose (B, 48) of a render pose (B, 60): a metacarpal's rotation goes into its finger's."""
-        turns = rotation_matrices(pose.unflatten(-1, (len(RENDER_BONES), 3)))
-        bone_of = {int(joint): bone for bone, joint in enumerate(RENDER_BONES)}
-        parts = [turns[:, bone_of[int(joint)]] for joint in ANNOTATION_BONES]
-        for k, joint in enumerate(ANNOTATION_BONES):
-            if int(joint) in _FINGER_BASES:
-                parts[k] = turns[:, bone_of[_FINGER_BASES[int(joint)]]] @ parts[k]
-        fingers = axis_angles(torch.stack(parts[1:], 1)).flatten(1)
+        turns = dict(zip(NIMBLE_BONES.tolist(), rotation_matrices(pose.unflatten(-1, (-1, 3))).unbind(1), strict=True))
+        parts = [
+            turns[_METACARPALS[joint]] @ turns[joint] if joint in _METACARPALS else turns[joint]
+            for joint in ANNOTATION_BONES[1:].tolist()
+        ]
+        fingers = axis_angles(torch.stack(parts, 1)).flatten(1)
         return torch.cat([pose[:, :3], fingers], 1)

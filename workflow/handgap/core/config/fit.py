@@ -8,7 +8,7 @@ from handgap.core.config.base import Section
 class Fit(Section):
     """Fitting the render hand to annotation-hand meshes."""
 
-    batch: int = Field(16, ge=1, description="meshes fitted at once, in multiples of 8")
+    batch: int = Field(16, ge=1, description="meshes fitted at once; padded to a multiple of 8")
     coarse_iterations: int = Field(4, ge=0, description="Levenberg-Marquardt steps on every fourth vertex")
     iterations: int = Field(3, ge=1, description="Levenberg-Marquardt steps on all vertices after those")
     pose_weight: float = Field(1e-3, ge=0, description="L2 on normalised pose coefficients, mm^2 per unit^2")

@@ -56,10 +56,13 @@ class CheckedValues:
         """A dictionary in the dictionary."""
         return type(self)(self._path, self.take(key), self._cure, f"{self._where}{key}.")
 
-    def array(self, key: str, *shape: int, dtype: type = np.float64) -> np.ndarray:
-        """An array of exactly this shape (or `AtLeast` a size), dense and finite."""
-        value = self.take(key)
-        array = value if scipy.sparse.issparse(value) else np.asarray(value)
+    def numbers(self, key: str, *shape: int) -> np.ndarray:
+        """A dense array of exactly this shape (or `AtLeast` a size), but for further axes of one, which are dropped."""
+        array = self.take(key)
+        if not scipy.sparse.issparse(array):
+            array = np.asarray(array)
+            # NIMBLE's layer squeezes what it reads: a batch of one is as good
+            array = array.squeeze() if array.ndim > len(shape) else array
         fits = array.ndim == len(shape) and all(
             found >= size if isinstance(size, AtLeast) else found == size
             for found, size in zip(array.shape, shape, strict=True)
@@ -67,7 +70,11 @@ class CheckedValues:
         if not fits or array.dtype.kind not in "fiub":
             self.refuse(key, f"numbers of shape {shape}", f"{array.dtype} of shape {array.shape}")
         # a sparse matrix is filled in only when its size is known to be right
-        array = (array.toarray() if scipy.sparse.issparse(array) else array).astype(dtype, copy=False)
+        return array.toarray() if scipy.sparse.issparse(array) else array
+
+    def array(self, key: str, *shape: int, dtype: type = np.float64) -> np.ndarray:
+        """The same as `numbers`, of one type and finite."""
+        array = self.numbers(key, *shape).astype(dtype, copy=False)
         if not np.isfinite(array).all():
             self.refuse(key, "finite numbers", "NaN or infinity")
         return array

@@ -56,9 +56,8 @@ def convert_mano(path: Path, out: Path) -> None:
         "topology": np.array("mano"),
         "licence": np.array(LICENCE),
     }
-    for key in ("weights", "J_regressor"):
-        if (worst := np.abs(arrays[key].sum(1) - 1).max()) > 0.01:
-            file.refuse(key, "rows that sum to 1", f"one that is off by {worst:.3g}")
+    if (worst := np.abs(arrays["weights"].sum(1) - 1).max()) > 0.01:
+        file.refuse("weights", "rows that sum to 1", f"one that is off by {worst:.3g}")
     side = side_of(arrays["J_regressor"] @ vertices)
     if side is None:
         file.refuse("v_template", "a thumb on one side of the palm", "joints that lie in one plane")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from handgap.core.conventions import N_ANNOTATION_VERTICES, NIMBLE_PARENTS
+from handgap.core.conventions import MM, N_ANNOTATION_VERTICES, NIMBLE_BONES, NIMBLE_PARENTS
 from handgap.core.errors import CorruptFileError
-from handgap.core.files import write_npz, written_whole
+from handgap.core.files import write_npz
 from handgap.core.provenance import file_sha256
 from handgap.hands.convert.checked import AtLeast, CheckedValues
 from handgap.hands.convert.pickles import read_pickle
@@ -21,12 +21,10 @@ GEOMETRY, TEXTURES = "NIMBLE_DICT_9137.pkl", "NIMBLE_TEX_DICT.pkl"
 TEXTURE_UV, ANNOTATION_MAPS = "NIMBLE_TEX_FUV.pkl", "NIMBLE_MANO_VREG.pkl"
 LICENCE = "NIMBLE model assets: terms of their authors (Li et al. 2022), not for redistribution"
 N_VERTICES, N_SKIN, N_SKIN_FACES, N_UV = 14970, 5990, 9984, 5330
-N_JOINTS, N_BONES = 25, 20
 # how many components upstream's layer uses
-N_SHAPE, N_POSE, N_TEXTURE = 20, 30, 10
+SHAPE_COMPONENTS, POSE_COMPONENTS, TEXTURE_COMPONENTS = 20, 30, 10
 # the collision step gives skin farther away than this along the surface no share in a correction
 GEODESIC_REACH = 0.030
-_MM = 1e-3
 _CURE = "take the file from NIMBLE's release again"
 _MAPS = {"diffuse": "diffuse", "normal": "normal", "specular": "spec"}
 
@@ -62,70 +60,61 @@ def read_hand(folder: Path) -> dict[str, np.ndarray]:
     `geodesic_indices`, `geodesic_distances` (compressed rows, metres, up to 30 mm, the diagonal left out); and
     `jreg_mano` (21, 5990), NIMBLE's own regressor of MANO-like joints.
     """
-    file = _geometry(folder / GEOMETRY)
-    bones, skin_start = file.integer("bone_v_sep"), file.integer("skin_v_sep") % N_VERTICES
+    file = CheckedValues.read(folder / GEOMETRY, _CURE)
+    # either may count from the end
+    bones, skin_start = (file.integer(f"{part}_v_sep") % N_VERTICES for part in ("bone", "skin"))
     if skin_start != N_VERTICES - N_SKIN or not 0 < bones < skin_start:
         file.refuse("bone_v_sep, skin_v_sep", f"0 < n < {N_VERTICES - N_SKIN}, {-N_SKIN}", f"{bones}, {skin_start}")
     skin, muscle, bone = (slice(skin_start, None), slice(bones, skin_start), slice(bones))
     order = np.concatenate([np.arange(N_VERTICES)[part] for part in (skin, muscle, bone)])
     sizes = np.array([N_SKIN, skin_start - bones, bones])
 
-    shape_mean, shape_std = (file.array(f"shape_pm_{name}", AtLeast(N_SHAPE))[:N_SHAPE] for name in ("mean", "std"))
-    basis = file.array("shape_basis", AtLeast(N_SHAPE), 3 * N_VERTICES)[:N_SHAPE].reshape(N_SHAPE, N_VERTICES, 3)
-    template = _MM * (file.array("vert", N_VERTICES, 3) + np.tensordot(shape_mean, basis, 1))
-    shapedirs = _MM * np.moveaxis(basis * shape_std[:, None, None], 0, 2)
-    regressor = file.array("jreg_bone", N_JOINTS, bones)
-    pose_offset, pose_std = (file.array(f"pose_pm_{name}", AtLeast(N_POSE))[:N_POSE] for name in ("mean", "std"))
-    components = file.array("pose_basis", AtLeast(N_POSE), 3 * (N_BONES - 1))[:N_POSE]
+    n_shape, n_pose = SHAPE_COMPONENTS, POSE_COMPONENTS
+    # the root's rotation has no correctives and is no part of the pose space
+    n_joints, n_turns = len(NIMBLE_PARENTS), len(NIMBLE_BONES) - 1
+    shape_mean, shape_std = (file.array(f"shape_pm_{name}", AtLeast(n_shape))[:n_shape] for name in ("mean", "std"))
+    basis = file.array("shape_basis", AtLeast(n_shape), 3 * N_VERTICES)[:n_shape].reshape(n_shape, N_VERTICES, 3)
+    template = MM * (file.array("vert", N_VERTICES, 3) + np.tensordot(shape_mean, basis, 1))
+    shapedirs = MM * np.moveaxis(basis * shape_std[:, None, None], 0, 2)
+    regressor = file.array("jreg_bone", n_joints, bones)
+    pose_offset, pose_std = (file.array(f"pose_pm_{name}", AtLeast(n_pose))[:n_pose] for name in ("mean", "std"))
+    components = file.array("pose_basis", AtLeast(n_pose), 3 * n_turns)[:n_pose]
     hand = {
         "v_template": template[order],
         "shapedirs": shapedirs[order],
-        "shape_std": np.ones(N_SHAPE),
+        "shape_std": np.ones(n_shape),
         "J_template": regressor @ template[bone],
         "J_shapedirs": np.einsum("jv,vcs->jcs", regressor, shapedirs[bone]),
-        "weights": file.array("all_sw", N_VERTICES, N_JOINTS)[order],
+        "weights": file.array("all_sw", N_VERTICES, n_joints)[order],
         "parents": NIMBLE_PARENTS,
-        "posedirs": _MM * file.array("all_pbs", N_VERTICES, 3, 9 * (N_BONES - 1))[order],
-        "pose_mean": file.array("pose_mean", 3 * (N_BONES - 1)) + pose_offset @ components,
+        "posedirs": MM * file.array("all_pbs", N_VERTICES, 3, 9 * n_turns)[order],
+        "pose_mean": file.array("pose_mean", 3 * n_turns) + pose_offset @ components,
         "pose_components": components,
         "pose_std": pose_std,
         "part_sizes": sizes,
         "faces_muscle": file.indices("muscle_f", sizes[1], AtLeast(1), 3),
         "faces_bone": file.indices("bone_f", sizes[2], AtLeast(1), 3),
-        "surface_mask": file.array("skin_v_surface_mask", N_SKIN) > 0,
+        "surface_mask": file.array("skin_v_surface_mask", N_SKIN) != 0,
         "jreg_mano": file.array("jreg_mano", 21, N_SKIN),
         "side": np.array("right"),
     }
     faces = file.indices("skin_f", N_SKIN, N_SKIN_FACES, 3)
-    file.take("face")  # all parts' faces: upstream has them and uses them for nothing
     hand |= _near_geodesics(file)
-    return hand | _texture_coordinates(folder / TEXTURE_UV, faces) | _annotation_map(folder / ANNOTATION_MAPS, faces)
-
-
-def _geometry(path: Path) -> CheckedValues:
-    """The geometry's values; faces lose the leading axis of one that some are stored with."""
-    values = read_pickle(path)
-    if isinstance(values, dict):
-        for key in ("face", "bone_f", "muscle_f", "skin_f"):
-            if np.ndim(values.get(key)) == 3 and len(values[key]) == 1:
-                values[key] = values[key][0]
-    return CheckedValues(path, values, _CURE)
+    return hand | _texture_coordinates(folder / TEXTURE_UV) | _annotation_map(folder / ANNOTATION_MAPS, faces)
 
 
 def _near_geodesics(file: CheckedValues) -> dict[str, np.ndarray]:
     """Compressed rows of the entries in (0, 30] mm of the dense matrix in mm; vertices apart may be infinitely far."""
-    distances = np.asarray(file.take("skin_v_gd"))
-    if distances.shape != (N_SKIN, N_SKIN) or distances.dtype.kind != "f":
-        file.refuse("skin_v_gd", f"numbers of shape {(N_SKIN, N_SKIN)}", f"{distances.dtype} of {distances.shape}")
-    near = (distances > 0) & (distances <= GEODESIC_REACH / _MM)
+    distances = file.numbers("skin_v_gd", N_SKIN, N_SKIN)
+    near = (distances > 0) & (distances <= GEODESIC_REACH / MM)
     return {
         "geodesic_indptr": np.append(0, np.cumsum(near.sum(1))),
         "geodesic_indices": np.nonzero(near)[1],
-        "geodesic_distances": _MM * distances[near].astype(np.float64),
+        "geodesic_distances": MM * distances[near].astype(np.float64),
     }
 
 
-def _texture_coordinates(path: Path, faces: np.ndarray) -> dict[str, np.ndarray]:
+def _texture_coordinates(path: Path) -> dict[str, np.ndarray]:
     """`uv` (5330, 2), `uv_faces_stump` and, corner by corner beside it, `faces_stump`, from OBJ's text lines."""
     lines = read_pickle(path)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -139,16 +128,10 @@ def _texture_coordinates(path: Path, faces: np.ndarray) -> dict[str, np.ndarray]
     if uv.shape != (N_UV, 2) or corners.shape != (N_SKIN_FACES, 3, 2):
         found = f"{len(uv)} vt and {len(corners)} f lines"
         raise CorruptFileError(path, f"expected {N_UV} vt and {N_SKIN_FACES} f v/vt/v lines, found {found}", _CURE)
-    if not np.array_equal(_sorted_rows(corners[..., 0]), _sorted_rows(faces)):
-        raise CorruptFileError(path, f"its faces are not those of skin_f in {GEOMETRY}", _CURE)
-    if corners[..., 1].min() < 0 or corners[..., 1].max() >= N_UV:
-        raise CorruptFileError(path, f"a face uses a texture coordinate outside 1..{N_UV}", _CURE)
+    if corners.min() < 0 or (corners.max((0, 1)) >= (N_SKIN, N_UV)).any():
+        problem = f"a face uses a vertex outside 1..{N_SKIN} or a texture coordinate outside 1..{N_UV}"
+        raise CorruptFileError(path, problem, _CURE)
     return {"uv": uv, "faces_stump": corners[..., 0], "uv_faces_stump": corners[..., 1]}
-
-
-def _sorted_rows(faces: np.ndarray) -> np.ndarray:
-    rows = np.sort(faces, 1)
-    return rows[np.lexsort(rows.T)]
 
 
 def _annotation_map(path: Path, faces: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,23 +146,22 @@ def _annotation_map(path: Path, faces: np.ndarray) -> dict[str, np.ndarray]:
 def _write_textures(path: Path, out: Path, origin: dict[str, np.ndarray]) -> None:
     """Bring NIMBLE's texture model into RGB images, one map after the other, as each is 126 MB."""
     textures = CheckedValues.read(path, _CURE)
-    arrays = {}
+    n, arrays = TEXTURE_COMPONENTS, {}
     for name, key in _MAPS.items():
         model = textures.nested(key)
         mean = model.array("mean", AtLeast(3), dtype=np.float32)
         size = round((len(mean) / 3) ** 0.5)
         if 3 * size * size != len(mean):
             model.refuse("mean", "a square image of three channels", f"{len(mean)} numbers")
-        basis = model.array("basis", len(mean), AtLeast(N_TEXTURE), dtype=np.float32)[:, :N_TEXTURE]
+        basis = model.array("basis", len(mean), AtLeast(n), dtype=np.float32)[:, :n]
         # upstream keeps OpenCV's order: blue, green, red
         arrays[f"{name}_mean"] = mean.reshape(size, size, 3)[..., ::-1]
-        arrays[f"{name}_basis"] = np.moveaxis(basis.reshape(size, size, 3, N_TEXTURE)[:, :, ::-1], 3, 0)
-        arrays[f"{name}_std"] = model.array("std", AtLeast(N_TEXTURE), dtype=np.float32)[:N_TEXTURE]
+        arrays[f"{name}_basis"] = np.moveaxis(basis.reshape(size, size, 3, n)[:, :, ::-1], 3, 0)
+        arrays[f"{name}_std"] = model.array("std", AtLeast(n), dtype=np.float32)[:n]
     arrays |= origin | {"source": np.array(_source(path.parent, (path.name,)))}
     # not compressed: noise-like bases would not shrink, and a renderer reads them often
-    with written_whole(out) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)
+    write_npz(out, arrays, compress=False)
 
 
 def _source(folder: Path, names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} sha256 {file_sha256(folder / name)}" for name in names)
+    return "; ".join(f"{name} sha256 {file_sha256(folder / name)}" for name in names)

@@ -11,6 +11,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ _MALFORMED = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
     *(ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
 )
+_KEYS = str | bytes | int | float | None
 _OFFICIAL = "fetch the file again from the model's official page"
 # one name for what moved between versions of Python, numpy and scipy
 _MOVED = {
@@ -106,6 +108,8 @@ def _read_torch_stream(stream: BinaryIO, path: Path) -> object:
     tree = transcript.load()
     storages = {}
     for key in _Transcript(stream, path).load():
+        if type(key) is not str:
+            raise TypeError(f"a storage under a {type(key).__name__}")
         storage = transcript.storages[key]
         if int.from_bytes(stream.read(8), "little") != storage.count:
             raise ValueError("a storage is not as long as announced")
@@ -118,6 +122,22 @@ def _check_little_endian(little: bool) -> None:
         raise ValueError("written on a big-endian machine")
 
 
+def _with_plain_keys(opcode: bytes, keys: slice) -> Callable[[pickle._Unpickler], None]:
+    """The pickle machine's step that hashes some entries of the stack, allowed only if these are of basic types.
+
+    Python's own hash of a tuple in a tuple in a tuple, and so on, overflows the stack of the process.
+    """
+    step = pickle._Unpickler.dispatch[opcode[0]]
+
+    def checked(machine: pickle._Unpickler) -> None:
+        for key in machine.stack[keys]:
+            if not isinstance(key, _KEYS):
+                raise pickle.UnpicklingError(f"a {type(key).__name__} as the key of a dictionary or in a set")
+        step(machine)
+
+    return checked
+
+
 def _builder(path: Path, storages: dict) -> Builder:
     return Builder(storages, nested=lambda payload: _read(io.BytesIO(payload), path))
 
@@ -128,9 +148,14 @@ class _Transcript(pickle._Unpickler):
     The machine is the one in Python: its compiled twin fills memory up to whatever memo number a file names.
     """
 
-    # a byte array would be filled to the length that the file claims before its data is looked at; bytes are not
     dispatch = pickle._Unpickler.dispatch | {
+        # a byte array would be filled to the length that the file claims before its data is looked at; bytes are not
         pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
+        pickle.SETITEM[0]: _with_plain_keys(pickle.SETITEM, slice(-2, -1)),
+        pickle.SETITEMS[0]: _with_plain_keys(pickle.SETITEMS, slice(None, None, 2)),
+        pickle.DICT[0]: _with_plain_keys(pickle.DICT, slice(None, None, 2)),
+        pickle.ADDITEMS[0]: _with_plain_keys(pickle.ADDITEMS, slice(None)),
+        pickle.FROZENSET[0]: _with_plain_keys(pickle.FROZENSET, slice(None)),
     }
 
     def __init__(self, stream: BinaryIO, path: Path):

@@ -197,8 +197,13 @@ def _storage_of_bytes(builder: Builder, recipe: Recipe) -> np.ndarray:
 def _tensor(builder: Builder, recipe: Recipe) -> np.ndarray:
     """Torch's `_rebuild_tensor` and `_rebuild_tensor_v2`: storage, offset, size and strides in elements."""
     storage, offset, size, strides = builder.values(recipe.args[:4])
-    if storage.ndim != 1 or min((offset, *size, *strides), default=0) < 0 or len(size) != len(strides):
+    layout = (offset, *size, *strides)
+    # numbers of Python alone, as those of numpy wrap around
+    if not all(type(number) is int and number >= 0 for number in layout) or len(size) != len(strides):
         raise ValueError("a tensor without a sound layout")
+    # a storage may be any array of the file, and so a view that strides over less memory than it has elements
+    if storage.ndim != 1 or not storage.flags.c_contiguous:
+        raise ValueError("a tensor in a storage that is none")
     if math.prod(size) == 0:
         return np.empty(size, storage.dtype)
     last = offset + sum((n - 1) * stride for n, stride in zip(size, strides, strict=True))
@@ -217,9 +222,16 @@ def _applied(kind: type) -> Callable[[Builder, Recipe], Any]:
     return lambda builder, recipe: kind(*builder.values(recipe.args))
 
 
+def _no_bytes(builder: Builder, recipe: Recipe) -> bytes:
+    """`bytes()`, which protocols without bytes write for none; with a number it would make as many zeros."""
+    if recipe.args:
+        raise TypeError("bytes made of something")
+    return b""
+
+
 _RULES: dict[str, Callable[[Builder, Recipe], Any]] = {
     "builtins.set": _applied(set),
-    "builtins.bytes": _applied(bytes),
+    "builtins.bytes": _no_bytes,
     "collections.OrderedDict": _ordered_dict,
     "copyreg._reconstructor": _reconstructor,
     "numpy.dtype": _dtype,

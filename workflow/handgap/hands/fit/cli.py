@@ -21,13 +21,15 @@ def fit_hand(
 ) -> None:
     """Fit a hand model to meshes, of MANO's topology or the render hand's; says per mesh how well it did."""
     import numpy as np
+    import torch
     from rich.console import Console
     from rich.table import Table
 
     from handgap.core.config.base import parse_json
     from handgap.core.config.fit import Fit
-    from handgap.core.conventions import Side
-    from handgap.core.provenance import code_of, settings_hash
+    from handgap.core.conventions import N_ANNOTATION_VERTICES, Side
+    from handgap.core.errors import HandgapError
+    from handgap.core.provenance import code_of, file_sha256, settings_hash
     from handgap.core.store import write_store
     from handgap.hands.fit.fitter import Fitter
     from handgap.hands.fit.meshes import read_meshes
@@ -35,23 +37,32 @@ def fit_hand(
     from handgap.hands.render_hand import RenderHand
 
     chosen = parse_json(Fit, settings, "--settings")
-    hand = RenderHand.load(render_hand)
-    targets, sides, origins = [], [], []
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise HandgapError(f"--device {device}", "there is no GPU that torch can use", "leave it out: cpu")
+    hand, targets, sides, origins = None, [], [], []
     for source in sources:
         vertices, known = read_meshes(source, unit, Side[side.upper()])
-        targets.append(on_annotation_topology(source, vertices, hand))
+        if vertices.shape[1] != N_ANNOTATION_VERTICES:
+            hand = hand or RenderHand.load(render_hand)
+            vertices = on_annotation_topology(source, vertices, hand)
+        targets.append(vertices)
         sides.append(known)
         origins += [f"{source}[{row}]" for row in range(len(vertices))]
+    if to == "render":
+        fitter = Fitter.to_render(render_hand, annotation_hand, chosen, device)
+    else:
+        fitter = Fitter.to_annotation(annotation_hand, chosen, device)
     target, sides = np.concatenate(targets), np.concatenate(sides)
-    models = (render_hand, annotation_hand) if to == "render" else (annotation_hand,)
-    fitter = (Fitter.to_render if to == "render" else Fitter.to_annotation)(*models, chosen, device)
     found = fitter.fit(as_right_hands(target, sides))
     prefix = "render_" if to == "render" else ""
     columns = {f"{prefix}{name}": getattr(found, name) for name in ("pose", "shape", "trans")}
     columns |= {"id": np.arange(len(target)), "origin": origins, "side": sides, "vertices": target.astype(np.float32)}
     columns |= {"residual_mm": found.residual_mm, "valid": found.valid, "flag": found.reason}
     config = settings_hash(chosen.model_dump(mode="json"))
-    write_store(out, columns, study="fit-hand", seed=0, code=code_of("hands.fit.cli"), config=config)
+    models = (render_hand, annotation_hand) if hand or to == "render" else (annotation_hand,)
+    parents = [file_sha256(model) for model in models]
+    code = code_of("hands.fit.cli")
+    write_store(out, columns, study="fit-hand", seed=0, code=code, config=config, parents=parents)
 
     good = found.residual_mm[found.valid]
     console, table = Console(soft_wrap=True), Table("meshes", "valid", "mean mm", "95 % mm", "max mm", title=str(out))

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from handgap.core.config.fit import Fit
-from handgap.core.conventions import Side
+from handgap.core.conventions import MM, Side
 from handgap.core.errors import HandgapError
 from handgap.core.geometry import align_rigid
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.fit.points import SkinnedPoints
-from handgap.hands.fit.solver import MM, Prior, levenberg_marquardt
+from handgap.hands.fit.solver import Prior, levenberg_marquardt
 from handgap.hands.fit.start import BoneStart
 from handgap.hands.fit.targets import TargetCheck
 from handgap.hands.kinematics import axis_angles, rotation_matrices
@@ -79,8 +79,8 @@ class Fitter:
     ):
         everything = torch.arange(len(palm))
         self._model = model(everything).to(device)
-        self._coarse_points = everything[::_COARSE_STRIDE]
-        self._coarse = model(self._coarse_points).to(device)
+        coarse = everything[::_COARSE_STRIDE]
+        self._coarse, self._coarse_points = model(coarse).to(device), coarse.to(device)
         self._settings, self._device, self._palm = settings, device, palm
         n_shape = self._model.n_shape
         mean = torch.cat([torch.zeros(3), pose[0], torch.zeros(n_shape + 3)])
@@ -101,18 +101,20 @@ class Fitter:
     ) -> Self:
         """Render-hand parameters from annotation meshes: pose (60), shape (S), trans.
 
+        A left annotation hand stands for its mirror image: meshes and parameters are those of right hands.
+
         Raises:
             MissingAssetError, CorruptFileError: see `HandLayer.load`.
             HandgapError: the render hand is mapped to another topology than this annotation hand's.
         """
-        hand, annotation = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
+        hand, annotation = RenderHand.load(render_hand), _right_hand(annotation_hand)
         palm, pose = _palm(annotation), (hand.pose_mean, hand.pose_components, hand.pose_std)
         mapped, own = (
             points[None, palm].double().numpy()
             for points in (hand.to_annotation(hand.v_template[None])[0], annotation.v_template)
         )
         rotation, offset = align_rigid(mapped, own)
-        apart = np.linalg.norm(mapped @ rotation[0].T + offset - own, axis=2).mean() * MM
+        apart = np.linalg.norm(mapped @ rotation[0].T + offset - own, axis=2).mean() / MM
         if apart > _SAME_TOPOLOGY_MM:
             problem = f"its map to the annotation hand misses the palm of {annotation_hand} by {apart:.0f} mm"
             raise HandgapError(
@@ -124,20 +126,19 @@ class Fitter:
     def to_annotation(cls, annotation_hand: Path, settings: Fit, device: str | torch.device = "cpu") -> Self:
         """Annotation-hand parameters from meshes of its topology: pose (48), shape (10), trans.
 
-        They may be mapped from a render hand (`RenderHand.to_annotation`). A left hand's model is mirrored first:
-        meshes and parameters are those of right hands.
+        They may be mapped from a render hand (`RenderHand.to_annotation`). A left hand's model stands for its mirror
+        image: meshes and parameters are those of right hands.
 
         Raises:
             MissingAssetError, CorruptFileError: see `HandLayer.load`.
         """
-        hand = AnnotationHand.load(annotation_hand)
-        hand = hand if hand.side is Side.RIGHT else hand.mirrored()
+        hand = _right_hand(annotation_hand)
         pose = hand.hands_mean, hand.hands_components, hand.pose_std
         return cls(lambda at: SkinnedPoints.of_annotation(hand, at), _palm(hand), pose, settings, device)
 
     @torch.no_grad()
     def fit(self, vertices: np.ndarray) -> FitResult:
-        """Fit meshes (B, 778, 3), metres, right hands; any B, done in batches of the settings' size.
+        """Fit meshes (B, 778, 3), metres, right hands; any B, none included, in batches of the settings' size.
 
         A mesh's result does not depend on the others, to the last bit after `core.seeds.round_alike`.
         """
@@ -147,7 +148,9 @@ class Fitter:
         # a stand-in that fits keeps the batch whole
         targets = np.where(bad[:, None, None], self._rest, vertices)
         size = self._settings.batch
-        parts = [self._fit_batch(targets[k : k + size]) for k in range(0, len(targets), size)]
+        none = tuple(np.zeros((0, width), np.float32) for width in (self._model.n_pose, self._model.n_shape, 3))
+        parts = [(*none, np.zeros(0, np.float32))]
+        parts += [self._fit_batch(targets[k : k + size]) for k in range(0, len(targets), size)]
         *parameters, residual = (np.concatenate(column) for column in zip(*parts, strict=True))
         for values in (*parameters, residual):
             values[bad] = np.nan
@@ -168,7 +171,7 @@ class Fitter:
         coarse, steps = target[..., self._coarse_points], self._settings.coarse_iterations
         parameters = levenberg_marquardt(self._coarse, self._prior, coarse, parameters, steps)
         parameters = levenberg_marquardt(self._model, self._prior, target, parameters, self._settings.iterations)
-        residual = (self._model(parameters) - target).norm(dim=1).mean(1) * MM
+        residual = (self._model(parameters) - target).norm(dim=1).mean(1) / MM
         pose, shape, trans = self._model.split(parameters)
         root = self._model.rest_joints(shape)[:, 0].double()
         turn, offset = (torch.as_tensor(part, device=self._device) for part in (rotation, offset))
@@ -177,12 +180,20 @@ class Fitter:
         return tuple(part[:count].float().cpu().numpy() for part in (pose, shape, trans, residual))
 
 
+def _right_hand(path: Path) -> AnnotationHand:
+    hand = AnnotationHand.load(path)
+    return hand if hand.side is Side.RIGHT else hand.mirrored()
+
+
 def _palm(hand: AnnotationHand) -> np.ndarray:
     return (hand.weights[:, 0] > 0.5).numpy()
 
 
 def _pose_precision(components: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """(M, M) inverse covariance of poses: components (K, M) with their std (K,), MIN_POSE_STD in what they leave."""
-    whitened = components / std.clamp_min(MIN_POSE_STD)[:, None]
-    left = torch.linalg.svd(components)[2][len(components) :] / MIN_POSE_STD
-    return whitened.T @ whitened + left.T @ left
+    """(M, M) inverse covariance of poses: components (K, M) with their std (K,), in no direction under MIN_POSE_STD.
+
+    Components need not be orthonormal; directions that they leave out get MIN_POSE_STD.
+    """
+    scaled = (components * std[:, None]).double()
+    values, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    return ((vectors / values.clamp_min(MIN_POSE_STD**2)) @ vectors.T).float()

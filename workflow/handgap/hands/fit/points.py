@@ -6,10 +6,11 @@ from typing import Self
 import torch
 from torch import nn
 
+from handgap.core.conventions import NIMBLE_BONES
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.kinematics import global_transforms, rotation_matrices
 from handgap.hands.layer import HandLayer
-from handgap.hands.render_hand import RENDER_BONES, RenderHand
+from handgap.hands.render_hand import RenderHand
 
 
 class SkinnedPoints(nn.Module):
@@ -54,7 +55,7 @@ class SkinnedPoints(nn.Module):
     @classmethod
     def of_render(cls, hand: RenderHand, points: torch.Tensor) -> Self:
         """The render hand where it is mapped to the annotation vertices `points` (P,)."""
-        return cls(hand, RENDER_BONES, hand.mano_vertices[points], hand.mano_weights[points])
+        return cls(hand, NIMBLE_BONES, hand.mano_vertices[points], hand.mano_weights[points])
 
     @classmethod
     def of_annotation(cls, hand: AnnotationHand, points: torch.Tensor) -> Self:
@@ -76,7 +77,7 @@ class SkinnedPoints(nn.Module):
     def global_rotations(self, pose: torch.Tensor, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations (B, J, 3, 3) and places (B, J, 3) of all joints."""
         turns = rotation_matrices(pose.unflatten(1, (-1, 3)))
-        local = torch.eye(3).to(pose).repeat(len(pose), len(self.parents), 1, 1)
+        local = _eye(pose).repeat(len(pose), len(self.parents), 1, 1)
         local[:, self.bones] = turns
         return global_transforms(local, self.rest_joints(shape), self.parents)
 
@@ -92,7 +93,6 @@ class SkinnedPoints(nn.Module):
         """
         pose = self.split(parameters)[0]
         points, shaped, blended, rotations, places, offsets = self._pose(parameters)
-        eye = torch.eye(3).to(pose)
         # where each joint takes each vertex, times its weight (B, J, 3, V), then summed over the joints below a bone
         carried = (rotations @ shaped[:, None] + offsets[..., None]) * self.weights[:, None]
         levers = (self.below @ carried.flatten(2)).unflatten(2, carried.shape[2:])
@@ -106,7 +106,7 @@ class SkinnedPoints(nn.Module):
         by_pose = by_pose.reshape(len(pose), self.n_pose, 3, -1)
         if self.posedirs is not None:
             by_pose[:, 3:] += _turned(blended, self._correctives_by_pose(rotation_matrices(axis_angle), left))
-        by_trans = eye[:, :, None].expand(len(pose), 3, 3, points.shape[2])
+        by_trans = _eye(pose)[:, :, None].expand(len(pose), 3, 3, points.shape[2])
         by_vertices = torch.cat([by_pose, self._by_shape(rotations, blended)], 1)
         return points, torch.cat([self._mixed(by_vertices), by_trans], 1).flatten(2)
 
@@ -118,7 +118,7 @@ class SkinnedPoints(nn.Module):
         pose, shape, trans = self.split(parameters)
         shaped = self.template + (shape @ self.shapedirs.flatten(1)).unflatten(1, self.template.shape)
         if self.posedirs is not None:
-            feature = (rotation_matrices(pose[:, 3:].unflatten(1, (-1, 3))) - torch.eye(3).to(pose)).flatten(1)
+            feature = (rotation_matrices(pose[:, 3:].unflatten(1, (-1, 3))) - _eye(pose)).flatten(1)
             shaped = shaped + (feature @ self.posedirs.flatten(2).flatten(0, 1)).unflatten(1, self.template.shape)
         rotations, places = self.global_rotations(pose, shape)
         offsets = places - (rotations @ self.rest_joints(shape)[..., None])[..., 0]
@@ -155,6 +155,10 @@ class SkinnedPoints(nn.Module):
         return mixed.T.unflatten(0, values.shape[:-1])
 
 
+def _eye(like: torch.Tensor) -> torch.Tensor:
+    return torch.eye(3, dtype=like.dtype, device=like.device)
+
+
 def _turned(rotations: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """Vectors (B or 1, N, 3, V) turned by the rotations (B, 3, 3, V) of their vertices: (B, N, 3, V)."""
     by_axis = rotations[:, None].unbind(3)
@@ -180,4 +184,4 @@ def _left_jacobians(axis_angle: torch.Tensor) -> torch.Tensor:
     first = torch.where(small, 0.5 - squared / 24, (1 - torch.cos(angle)) / safe)[..., None, None]
     second = torch.where(small, 1 / 6 - squared / 120, (angle - torch.sin(angle)) / (safe * angle))[..., None, None]
     skew = _skew(axis_angle)
-    return torch.eye(3).to(axis_angle) + first * skew + second * (skew @ skew)
+    return _eye(axis_angle) + first * skew + second * (skew @ skew)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from handgap.core.conventions import MM
 from handgap.hands.fit.points import SkinnedPoints
 
-MM = 1e3
 _START, _AFTER_GOOD, _AFTER_BAD = 1e-2, 0.2, 8.0
 _DAMPING_RANGE = 1e-7, 1e4
 
@@ -36,7 +36,7 @@ def levenberg_marquardt(
     """
     parameters = start
     damping = start.new_full((len(start), 1), _START)
-    weight = MM**2 / target.shape[2]
+    weight = 1 / (MM**2 * target.shape[2])
 
     def cost(at: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
         off = at - prior.mean

@@ -63,7 +63,8 @@ class BoneStart:
             if not self._known[bone]:
                 turned[bone] = turned[parent]
         placed = torch.stack(turned, 1) @ self._rotations
-        above = torch.cat([torch.eye(3).to(placed).expand(len(placed), 1, 3, 3), placed[:, self._parents[1:]]], 1)
+        root = torch.eye(3, dtype=placed.dtype, device=placed.device).expand(len(placed), 1, 3, 3)
+        above = torch.cat([root, placed[:, self._parents[1:]]], 1)
         parameters = self._mean.repeat(len(target), 1)
         parameters[:, : self._n_pose] = axis_angles(above.mT @ placed).flatten(1)
         shares, palm = self._palm

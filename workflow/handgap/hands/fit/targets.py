@@ -68,14 +68,12 @@ def as_right_hands(vertices: np.ndarray, side: np.ndarray) -> np.ndarray:
 
 
 def on_annotation_topology(path: Path, vertices: np.ndarray, hand: RenderHand) -> np.ndarray:
-    """Annotation vertices (B, 778, 3) of meshes (B, V, 3) that are of this topology or of the render hand's.
+    """Annotation vertices (B, 778, 3) of the render hand's meshes (B, V, 3).
 
     Raises:
-        HandgapError: they are of neither.
+        HandgapError: the meshes of this file are not the render hand's.
     """
     count, known = vertices.shape[1], len(hand.v_template)
-    if count == N_ANNOTATION_VERTICES:
-        return vertices
     if count != known:
         problem = (
             f"meshes of {count} vertices; the annotation hand has {N_ANNOTATION_VERTICES}, the render hand {known}"

@@ -10,10 +10,10 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial.transform import Rotation
 
+from handgap.core.conventions import NIMBLE_BONES
 from handgap.core.geometry import rodrigues
 from handgap.hands import mesh
 from handgap.hands.prior import CHAINS, FLEXION_LIMITS, PRONATION_LIMITS, SPREAD_LIMITS, THUMB
-from handgap.hands.render_hand import RENDER_BONES
 
 N_SAMPLES = 48
 # shares of the dual quaternion's bend and of the lost volume that are given back: all of it looks swollen
@@ -46,11 +46,11 @@ def pose_correctives(
         generator: of the sampled rotations.
 
     Returns:
-        (V, 3, 171): metres per entry of R - I (row-major) of `RENDER_BONES` below the root; zero for metacarpals.
+        (V, 3, 171): metres per entry of R - I (row-major) of `NIMBLE_BONES` below the root; zero for metacarpals.
     """
     smooth = _averaging(faces, len(vertices))
     normals = mesh.vertex_normals(vertices, faces)
-    features = np.zeros((len(vertices), 3, len(RENDER_BONES) - 1, 9))
+    features = np.zeros((len(vertices), 3, len(NIMBLE_BONES) - 1, 9))
     for finger, chain in enumerate(CHAINS):
         for place, joint in enumerate(chain):
             rotations = _rotations(finger, place, axes[joint], rest_angles[joint], generator)
@@ -60,7 +60,7 @@ def pose_correctives(
             design = (rotations - np.eye(3)).reshape(N_SAMPLES, 9)
             gram = design.T @ design + _RIDGE * N_SAMPLES * np.eye(9)
             solution = np.linalg.solve(gram, design.T @ moves.reshape(N_SAMPLES, -1))
-            bone = np.flatnonzero(joint == RENDER_BONES)[0] - 1
+            bone = np.searchsorted(NIMBLE_BONES, joint) - 1
             features[near, :, bone] = solution.reshape(9, -1, 3).transpose(1, 2, 0)
     return features.reshape(len(vertices), 3, -1)
 

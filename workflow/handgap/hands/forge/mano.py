@@ -4,18 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgap.core.conventions import MANO_PARENTS, N_ANNOTATION_FACES, N_ANNOTATION_VERTICES
+from handgap.core.conventions import (
+    FINGERTIPS,
+    MANO_PARENTS,
+    N_ANNOTATION_FACES,
+    N_ANNOTATION_VERTICES,
+    NIMBLE_BONES,
+    NIMBLE_TO_SIMPLE,
+)
 from handgap.hands import mesh
 from handgap.hands.forge.nimble import Skin, ring_at
-from handgap.hands.render_hand import ANNOTATION_BONES, RENDER_BONES
+from handgap.hands.render_hand import ANNOTATION_BONES
 
 WRIST_DISTANCE = 0.015  # MANO reaches 14-15 mm behind its wrist joint
 # a disk has F = 2 V - 2 - B faces
 N_BOUNDARY = 2 * N_ANNOTATION_VERTICES - 2 - N_ANNOTATION_FACES
 N_SHAPE = 10
 # place of each annotation joint among the render hand's bones, both without the root
-FINGER_BONES = np.array([np.flatnonzero(joint == RENDER_BONES)[0] - 1 for joint in ANNOTATION_BONES[1:]])
-_FINGER_ENDS = (4, 9, 14, 19, 24)
+FINGER_BONES = np.searchsorted(NIMBLE_BONES, ANNOTATION_BONES[1:]) - 1
 
 
 @dataclass
@@ -44,16 +50,18 @@ def build_annotation(skin: Skin) -> Annotation:
     )
     ids = used[chosen]
     points = skin.vertices[ids]
-    tips = [np.linalg.norm(points - skin.joints[end], axis=1).argmin() for end in _FINGER_ENDS]
+    ends = skin.joints[NIMBLE_TO_SIMPLE[list(FINGERTIPS)]]
+    tips = [np.linalg.norm(points - end, axis=1).argmin() for end in ends]
     full = skin.weights[ids]
     merged = full[:, ANNOTATION_BONES]
     merged[:, 0] = 1.0 - merged[:, 1:].sum(1)
     return Annotation(ids=ids, faces=faces, weights=merged, tip_vertices=np.array(tips))
 
 
-# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO sees the knuckle
-# (wrist to knuckle over wrist to tip: 0.54 and 0.57 in published MANO meshes, 0.57 and 0.62 here), by MANO's joint id
-KNUCKLES_BACK = {1: 0.056, 7: 0.075}  # index, pinky
+# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO sees the knuckle,
+# by MANO's joint id. Wrist to knuckle, in lengths of index and middle finger together, is 0.585, 0.591, 0.527, 0.504 on
+# average of two published MANO meshes (index, middle, ring, pinky) and 0.664, 0.638, 0.613, 0.592 of MakeHuman's bones
+KNUCKLES_BACK = {1: 0.068, 4: 0.021, 10: 0.092, 7: 0.101}
 
 
 def keypoint_regressor(J_regressor: np.ndarray) -> np.ndarray:

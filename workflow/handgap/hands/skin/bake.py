@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import sparse
 
-from handgap.hands.skin.detail import MM, Details, noise
+from handgap.core.conventions import MM
+from handgap.hands.skin.detail import Details, noise
 from handgap.hands.skin.map import TexelMap
 
 # absorbance in linear R, G, B of one unit

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from handgap.core.conventions import FINGERS, MM, NIMBLE_TO_SIMPLE
 from handgap.hands.skin.map import TexelMap
 
-MM = 1e-3
-FINGERS = {"thumb": (1, 2, 3, 4), "index": (6, 7, 8, 9), "middle": (11, 12, 13, 14), "ring": (16, 17, 18, 19)}
-FINGERS["pinky"] = (21, 22, 23, 24)  # knuckle, two finger joints, tip: joints of the render hand
+# joints of each finger: knuckle, two finger joints, tip
+_DIGITS = NIMBLE_TO_SIMPLE[1:].reshape(len(FINGERS), 4)
 _LATTICE = 64
 
 # (x, y) in mm of the right palm seen from its back, wrist at the origin, fingers up
@@ -107,7 +107,7 @@ def _frames(model: dict[str, np.ndarray], texels: TexelMap) -> tuple[np.ndarray,
     direction = model["weights"] @ palmar
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     back = -np.einsum("vk,vk->v", model["normals"], direction)
-    weights = np.stack([model["weights"][:, list(joints[:3])].sum(1) for joints in FINGERS.values()], -1)
+    weights = np.stack([model["weights"][:, joints[:3]].sum(1) for joints in _DIGITS], -1)
     return smoothstep(-0.35, 0.35, texels.interpolate(back)), texels.interpolate(weights)
 
 
@@ -135,7 +135,7 @@ def make_details(model: dict[str, np.ndarray], texels: TexelMap, generator: np.r
         np.maximum(crease, line, out=crease)
         folds.__isub__(depth * line)
 
-    for share, (base, middle, last, tip) in zip(fingers.T, FINGERS.values(), strict=True):
+    for share, (base, middle, last, tip) in zip(fingers.T, _DIGITS, strict=True):
         on = smoothstep(0.4, 0.7, share)
         for joint, after, size in ((base, middle, 9.0), (middle, last, 7.0), (last, tip, 5.5)):
             bone = (joints[after] - joints[joint]) / np.linalg.norm(joints[after] - joints[joint])

@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from handgap.core.errors import run_step
-from handgap.core.files import read_arrays, written_whole
+from handgap.core.files import read_arrays, write_npz
 from handgap.core.images import encode_jpeg
 from handgap.core.progress import track
 from handgap.core.provenance import code_of, file_sha256, settings_hash
@@ -66,8 +66,8 @@ def _write_model(path: Path, people: People, about: dict[str, np.ndarray]) -> No
         elif name.endswith("_basis"):
             array = np.stack([people.texels.image(component.astype(np.float16)) for component in array])
         arrays[name] = array
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays, **about)
+    # not compressed: the bases would hardly shrink, and every renderer reads them
+    write_npz(path, arrays | about, compress=False)
 
 
 if __name__ == "__main__":
