@@ -58,7 +58,7 @@ def build_annotation(skin: Skin) -> Annotation:
     return Annotation(ids=ids, faces=faces, weights=merged, tip_vertices=np.array(tips))
 
 
-# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO sees the knuckle,
+# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO has a knuckle,
 # by MANO's joint id. Wrist to knuckle, in lengths of index and middle finger together, is 0.585, 0.591, 0.527, 0.504 on
 # average of two published MANO meshes (index, middle, ring, pinky) and 0.664, 0.638, 0.613, 0.592 of MakeHuman's bones
 KNUCKLES_BACK = {1: 0.068, 4: 0.021, 10: 0.092, 7: 0.101}
