@@ -77,6 +77,21 @@ def test_pixel_is_covered_when_its_centre_is():
     np.testing.assert_allclose(project(vertices, K)[0], [10.4, 20.4])
 
 
+def test_overlapping_triangles_are_sorted_pixel_by_pixel():
+    generator = np.random.default_rng(0)
+    vertices = generator.uniform([-0.3, -0.3, 0.2], [0.3, 0.3, 1.0], (60, 3))
+    faces = np.arange(60).reshape(-1, 3)
+    face, depth = rasterise(vertices, faces, K, WIDTH, HEIGHT)
+    nearest, first = np.full((HEIGHT, WIDTH), np.inf), np.full((HEIGHT, WIDTH), -1)
+    for number, corners in enumerate(vertices[faces]):
+        weight = rays() @ np.linalg.inv(corners)  # of the corners, over depth
+        z = 1.0 / weight.sum(-1)
+        nearer = (weight >= 0).all(-1) & (z < nearest)
+        nearest[nearer], first[nearer] = z[nearer], number
+    np.testing.assert_array_equal(face, first)
+    np.testing.assert_allclose(depth, nearest, rtol=1e-9)
+
+
 def test_object_hides_joints_and_counts_as_occlusion():
     hand = sphere([0.0, 0.0, 0.5], 0.05, MaskLabel.HAND, "hand")
     vertices, faces = quad(0.4, half=0.2, centre=(0.2, 0.0))  # covers x > 0

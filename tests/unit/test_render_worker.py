@@ -85,6 +85,39 @@ def test_same_pixels_whatever_was_drawn_before(renderer, hdri):
     assert renderer.render(other).mean() > first.mean()
 
 
+@pytest.mark.parametrize("shape", [(256, 4, 3), (256, 4, 1), (256, 4)])
+def test_maps_reach_blender_unchanged(shape):
+    from handgap.render.materials import _image
+
+    pixels = np.random.default_rng(0).permutation(np.resize(np.arange(256, dtype=np.uint8), np.prod(shape)))
+    pixels = pixels.reshape(shape)
+    image = _image("map", pixels, colour=False)
+    values = np.empty(256 * 4 * 4, np.float32)
+    image.pixels.foreach_get(values)
+    bpy.data.images.remove(image)
+    shown = np.rint(255.0 * values.reshape(256, 4, 4)[::-1])
+    np.testing.assert_array_equal(shown[..., :3], np.broadcast_to(pixels.reshape(256, 4, -1), (256, 4, 3)))
+    assert (shown[..., 3] == 255).all()
+
+
+def test_cache_keeps_the_images_used_last_within_its_limit():
+    from handgap.render.cache import ImageCache
+
+    loaded = []
+
+    def load(key):
+        loaded.append(key)
+        size = 1024 if key == "big" else 512
+        return {"map": bpy.data.images.new(f"cached {key}", size, size)}  # 4 MiB or 1 MiB
+
+    cache = ImageCache(load, 3)
+    for key in ("a", "b", "c", "a", "d", "a", "b", "big", "big"):
+        assert cache.get(key)["map"].name == f"cached {key}"
+    assert loaded == ["a", "b", "c", "d", "b", "big"]
+    assert [image.name for image in bpy.data.images if image.name.startswith("cached")] == ["cached big"]
+    bpy.data.images.remove(bpy.data.images["cached big"])
+
+
 def test_up_is_up(renderer, hdri):
     picture = renderer.render(scene(hdri, K0, 120, 100))
     assert picture[5].mean() == pytest.approx(0.0, abs=0.01) and picture[-5].mean() == pytest.approx(1.0, abs=0.01)

@@ -1,4 +1,4 @@
-"""The last few used Blender images, kept loaded: memory stays flat however many a shard goes through."""
+"""The last used Blender images, kept loaded: memory stays flat however many a shard goes through."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import bpy
 
 Key = TypeVar("Key", bound=Hashable)
+MIB = 2**20
 
 
 class ImageCache(Generic[Key]):
@@ -14,20 +15,25 @@ class ImageCache(Generic[Key]):
 
     Args:
         load: makes the images of a key.
-        limit: groups kept.
+        limit_mib: MiB of pixels kept; the group in use is kept however big it is.
     """
 
-    def __init__(self, load: Callable[[Key], dict[str, bpy.types.Image]], limit: int):
-        self._load, self._limit = load, limit
+    def __init__(self, load: Callable[[Key], dict[str, bpy.types.Image]], limit_mib: int):
+        self._load, self._limit = load, limit_mib * MIB
         self._groups: OrderedDict[Key, dict[str, bpy.types.Image]] = OrderedDict()
 
     def get(self, key: Key) -> dict[str, bpy.types.Image]:
         """Images of a key, by name."""
         if key not in self._groups:
-            if len(self._groups) >= self._limit:
-                _, oldest = self._groups.popitem(last=False)
-                for image in oldest.values():
-                    bpy.data.images.remove(image)
             self._groups[key] = self._load(key)
         self._groups.move_to_end(key)
+        while len(self._groups) > 1 and sum(map(_size, self._groups.values())) > self._limit:
+            _, oldest = self._groups.popitem(last=False)
+            for image in oldest.values():
+                bpy.data.images.remove(image)
         return self._groups[key]
+
+
+def _size(group: dict[str, bpy.types.Image]) -> int:
+    """Bytes of pixels: four channels of one byte, or of four."""
+    return sum(image.size[0] * image.size[1] * (16 if image.is_float else 4) for image in group.values())

@@ -3,6 +3,9 @@
 Works on scene-linear light, where lenses and sensors do; the tone curve is the one of the synthetic side.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import cv2
 import numpy as np
 
@@ -12,41 +15,72 @@ from handgap.render.light import meter, tone_map, white_balance
 
 EXPOSURE_STOPS = 0.4  # standard deviation about the meter's reading
 SHOT, READ = 0.0006, 0.004  # noise variance per unit signal, and standard deviation in the dark, of full scale
-JPEG_QUALITY = (80, 96)
+JPEG_QUALITY = (80, 96)  # from, up to but not including
 
 
-def develop(linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset) -> np.ndarray:
-    """A photograph of scene-linear light.
+@dataclass(frozen=True)
+class Camera:
+    """One camera and how it is set; the pictures of a sequence share it.
 
-    Args:
-        linear: (H, W, 3) float, Rec. 709 primaries.
-        subject: (H, W) bool, what the camera meters.
-        generator: source of randomness.
-        settings: noise and motion blur.
-
-    Returns:
-        (H, W, 3) uint8 sRGB.
+    Attributes:
+        balance: 0..1, how far it takes the background for grey.
+        tint: (3,) gains, an error of the white balance.
+        exposure: gain on the meter's.
+        vignette: share of light lost in the corners.
+        iso: gain of the sensor's noise.
+        quality: of JPEG.
     """
-    strength = generator.uniform(0.0, 0.6)
-    tint = np.exp(generator.normal(0.0, 0.035, 3))
-    light = linear * (white_balance(linear, subject, strength) * tint / tint[1])
-    light = light * meter(light, subject) * np.exp2(generator.normal(0.0, EXPOSURE_STOPS))
-    light = light * _vignette(light.shape[:2], generator.uniform(0.0, 0.35))[..., None]
-    length, angle = generator.uniform(2.0, 6.0), generator.uniform(0.0, np.pi)
-    if generator.random() < settings.motion_blur_ratio:
-        light = cv2.filter2D(light.astype(np.float32), -1, _streak(length, angle), borderType=cv2.BORDER_REPLICATE)
-    gain = settings.noise * np.exp2(generator.uniform(-2.0, 0.7))  # ISO
-    deviation = np.sqrt(gain * SHOT * np.maximum(light, 0.0) + (gain * READ) ** 2)
-    noisy = light + deviation * generator.normal(size=light.shape)
-    return np.rint(255.0 * tone_map(noisy)).astype(np.uint8)
 
+    balance: float
+    tint: np.ndarray
+    exposure: float
+    vignette: float
+    iso: float
+    quality: int
 
-def photograph(
-    linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset
-) -> np.ndarray:
-    """`develop`, then JPEG at a quality of 80 to 95: the file's bytes as a uint8 array."""
-    picture = develop(linear, subject, generator, settings)
-    return encode_jpeg(picture, int(generator.integers(*JPEG_QUALITY)))
+    @classmethod
+    def draw(cls, generator: np.random.Generator) -> Self:
+        """A random camera."""
+        tint = np.exp(generator.normal(0.0, 0.035, 3))
+        return cls(
+            balance=generator.uniform(0.0, 0.6),
+            tint=tint / tint[1],
+            exposure=np.exp2(generator.normal(0.0, EXPOSURE_STOPS)),
+            vignette=generator.uniform(0.0, 0.35),
+            iso=np.exp2(generator.uniform(-2.0, 0.7)),
+            quality=int(generator.integers(*JPEG_QUALITY)),
+        )
+
+    def develop(
+        self, linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset
+    ) -> np.ndarray:
+        """A photograph of scene-linear light.
+
+        Args:
+            linear: (H, W, 3) float, Rec. 709 primaries.
+            subject: (H, W) bool, what the camera meters.
+            generator: of motion blur and noise.
+            settings: how much of both.
+
+        Returns:
+            (H, W, 3) uint8 sRGB.
+        """
+        light = linear * (white_balance(linear, subject, self.balance) * self.tint)
+        light = light * meter(light, subject) * self.exposure
+        light = light * _vignette(light.shape[:2], self.vignette)[..., None]
+        length, angle = generator.uniform(2.0, 6.0), generator.uniform(0.0, np.pi)
+        if generator.random() < settings.motion_blur_ratio:
+            light = cv2.filter2D(light.astype(np.float32), -1, _streak(length, angle), borderType=cv2.BORDER_REPLICATE)
+        gain = settings.noise * self.iso
+        deviation = np.sqrt(gain * SHOT * np.maximum(light, 0.0) + (gain * READ) ** 2)
+        noisy = light + deviation * generator.normal(size=light.shape)
+        return np.rint(255.0 * tone_map(noisy)).astype(np.uint8)
+
+    def photograph(
+        self, linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset
+    ) -> np.ndarray:
+        """`develop`, then JPEG: the file's bytes as a uint8 array."""
+        return encode_jpeg(self.develop(linear, subject, generator, settings), self.quality)
 
 
 def _vignette(shape: tuple[int, int], loss: float) -> np.ndarray:

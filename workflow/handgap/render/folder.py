@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
+from handgap.core.config.render import Render
 from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS, MaskLabel, Side
 from handgap.core.errors import HandgapError
 from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.provenance import settings_hash
 from handgap.core.seeds import integer_seed, rng
 from handgap.render.labels import label
-from handgap.render.light import draw_light, expose
+from handgap.render.light import draw_light, expose, map_name
 from handgap.render.nimble_sample import VERTICES, NimbleSample, read_sample
 from handgap.render.released import (
     CAMERAS,
@@ -31,9 +32,9 @@ from handgap.render.released import (
     read_wall,
     to_camera,
 )
+from handgap.render.rows import GREY
 from handgap.render.shard import Row
 from handgap.render.spec import GeometryError, MeshPart, Panorama, SceneSpec, SkinMaterial, SurfaceMaterial
-from handgap.render.synthetic import EXPOSURE_STOPS, GREY, map_name
 from handgap.render.worker import Renderer
 
 Skin = Literal["photoreal", "released"]
@@ -144,7 +145,7 @@ class FolderShard:
         if self._released:
             picture = renderer.filmic(scene)
         else:
-            stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
+            stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, Render().exposure_stops)
             picture = expose(renderer.render(scene), truth.mask > 0, stops)
         vertices = to_camera(sample.vertices, view) if self._has_vertices else None
         hdri = map_name(scene.light.hdri) if isinstance(scene.light, Panorama) else ""

@@ -8,6 +8,7 @@ homogeneous coordinates").
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from handgap.core.conventions import FINGERTIPS, MaskLabel
 from handgap.core.geometry import project
@@ -52,23 +53,27 @@ def rasterise(
     """
     depth = np.full(width * height, np.inf)
     face = np.full(width * height, -1)
-    corners = (vertices.astype(np.float64) @ np.asarray(K, np.float64).T)[faces]
-    determinant = np.linalg.det(corners)
-    scale = np.abs(corners).max((1, 2)) ** 3
-    usable = np.flatnonzero((corners[..., 2].max(1) > NEAR) & (np.abs(determinant) > 1e-15 * scale))
-    corners = corners[usable]
+    # (corner, axis, face): NumPy reduces short axes fast only where they come first
+    points = np.asarray(K, np.float64) @ vertices.T.astype(np.float64)
+    corners = np.stack([points.take(corner, 1) for corner in faces.T])
     # rows e_k with e_k . corner_j = [j = k]: e_k . (u, v, 1) = barycentric_k / depth, linear in the picture
-    edges = np.linalg.inv(np.swapaxes(corners, 1, 2))
+    edges = np.stack([np.cross(corners[k - 2], corners[k - 1], axis=0) for k in range(3)])
+    determinant = (corners[0] * edges[0]).sum(0)
+    scale = np.abs(corners).max((0, 1)) ** 3
+    usable = np.flatnonzero((corners[:, 2].max(0) > NEAR) & (np.abs(determinant) > 1e-15 * scale))
+    corners, edges = corners.take(usable, 2), edges.take(usable, 2) / determinant[usable]
     low, high = _bounds(corners, width, height)
     span = np.maximum(high - low, 0)
-    pairs = span[:, 0] * span[:, 1]
+    pairs = span[0] * span[1]
     for chunk in np.array_split(np.arange(len(usable)), max(1, int(np.ceil(pairs.sum() / PAIRS_PER_PASS)))):
         row = np.repeat(chunk, pairs[chunk])
         within = np.arange(len(row)) - np.repeat(np.cumsum(pairs[chunk]) - pairs[chunk], pairs[chunk])
-        x, y = low[row, 0] + within % span[row, 0], low[row, 1] + within // span[row, 0]
-        weight = np.einsum("pkc,pc->pk", edges[row], np.stack([x + 0.5, y + 0.5, np.ones(len(row))], 1))
-        inverse_depth = weight.sum(1)
-        inside = (weight >= 0).all(1) & (inverse_depth > 0) & (inverse_depth < 1.0 / NEAR)
+        down, right = np.divmod(within, span[0, row])
+        x, y = low[0, row] + right, low[1, row] + down
+        u, v, constant = (edges[:, axis].take(row, 1) for axis in range(3))
+        weight = u * (x + 0.5) + v * (y + 0.5) + constant
+        inverse_depth = weight.sum(0)
+        inside = (weight >= 0).all(0) & (inverse_depth > 0) & (inverse_depth < 1.0 / NEAR)
         pixel, z, hit = (y * width + x)[inside], 1.0 / inverse_depth[inside], usable[row[inside]]
         order = np.lexsort((hit, z))[::-1]  # the nearest is written last
         nearer = order[z[order] < depth[pixel[order]]]
@@ -77,14 +82,13 @@ def rasterise(
 
 
 def _bounds(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last pixel (F, 2) a face can cover; all of them when it reaches behind the camera."""
-    size = np.array([width, height])
-    behind = (corners[..., 2] <= NEAR).any(1)
-    screen = corners[..., :2] / np.where(behind[:, None], 1.0, corners[..., 2])[..., None]
-    low = np.clip(np.ceil(screen.min(1) - 0.5), 0, size).astype(np.int64)
-    high = np.clip(np.floor(screen.max(1) + 0.5), 0, size).astype(np.int64)
-    low[behind], high[behind] = 0, size
-    return low, high
+    """First and one-past-last pixel (2, F) a face can cover; all of them when it reaches behind the camera."""
+    size = np.array([[width], [height]])
+    behind = (corners[:, 2] <= NEAR).any(0)
+    screen = corners[:, :2] / np.where(behind, 1.0, corners[:, 2])[:, None]
+    low = np.clip(np.ceil(screen.min(0) - 0.5), 0, size).astype(np.int64)
+    high = np.clip(np.floor(screen.max(0) + 0.5), 0, size).astype(np.int64)
+    return np.where(behind, 0, low), np.where(behind, size, high)
 
 
 def _merge(parts: list[MeshPart]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -125,7 +129,7 @@ def label(spec: SceneSpec, joints: np.ndarray) -> Labels:
 def _visibility(
     spec: SceneSpec, joints: np.ndarray, flesh: np.ndarray, mask: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
-    radius = np.linalg.norm(joints[:, None] - flesh[None], axis=2).min(1)
+    radius = cKDTree(flesh).query(joints)[0]
     radius[list(FINGERTIPS)] = 2.0 * radius[[tip - 1 for tip in FINGERTIPS]]  # tips lie on the skin: the whole finger
     pixel = np.floor(project(joints, np.asarray(spec.K, np.float64))).astype(int)
     inside = ((pixel >= 0) & (pixel < [spec.width, spec.height])).all(1) & (joints[:, 2] > NEAR)

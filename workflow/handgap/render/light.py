@@ -6,6 +6,7 @@ Renders are scene-linear (Rec. 709 primaries). A camera meters the scene and app
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -60,12 +61,39 @@ def share(count: int, ratio: float) -> int:
     return max(1, round(count * ratio))
 
 
-def draw_light(generator: np.random.Generator, hdris: Sequence[Path]) -> Panorama:
-    """A random map and heading; the camera mostly level, looking down more often than up."""
+def map_name(hdri: Path) -> str:
+    """Asset folder and file: two packages have a "city"."""
+    return f"{hdri.parent.name}/{hdri.stem}"
+
+
+def draw_light(
+    generator: np.random.Generator,
+    hdris: Sequence[Path],
+    rotation: Literal["vertical", "released"] = "vertical",
+) -> Panorama:
+    """A random map, turned at random.
+
+    Args:
+        generator: source of randomness.
+        hdris: maps to draw from.
+        rotation: "vertical" is a random heading; the camera mostly level, looking down more often than up. "released"
+            tilts the map about the camera's x axis by any angle, as HandSynthesis' renderer does (`released`).
+    """
     hdri = hdris[generator.integers(len(hdris))]
+    if rotation == "released":
+        return Panorama(hdri, _turn(0, generator.uniform(-np.pi, np.pi)) @ LEVEL)
     azimuth = generator.uniform(-np.pi, np.pi)
     pitch, roll = np.radians(generator.normal(12.0, 15.0)), np.radians(generator.normal(0.0, 6.0))
     return Panorama(hdri, camera_orientation(azimuth, pitch, roll))
+
+
+def _turn(axis: int, angle: float) -> np.ndarray:
+    """Rotation (3, 3) about a coordinate axis."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    i, j = [k for k in range(3) if k != axis]
+    rotation = np.eye(3)
+    rotation[[i, i, j, j], [i, j, i, j]] = cos, -sin, sin, cos
+    return rotation
 
 
 def camera_orientation(azimuth: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -76,15 +104,7 @@ def camera_orientation(azimuth: float = 0.0, pitch: float = 0.0, roll: float = 0
         pitch: radians, > 0 looks down.
         roll: radians about the optical axis.
     """
-
-    def turn(axis: int, angle: float) -> np.ndarray:
-        cos, sin = np.cos(angle), np.sin(angle)
-        i, j = [k for k in range(3) if k != axis]
-        rotation = np.eye(3)
-        rotation[[i, i, j, j], [i, j, i, j]] = cos, -sin, sin, cos
-        return rotation
-
-    return turn(2, azimuth) @ LEVEL @ turn(0, -pitch) @ turn(2, roll)
+    return _turn(2, azimuth) @ LEVEL @ _turn(0, -pitch) @ _turn(2, roll)
 
 
 def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.8) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import bpy
+import cv2
 import numpy as np
 
 from handgap.render.cache import ImageCache
@@ -14,7 +15,7 @@ from handgap.render.spec import MappedMaterial, MeshPart, SkinMaterial, SurfaceM
 SKIN_RADIUS_MM = (3.67, 1.37, 0.68)
 SUBSURFACE_WEIGHT = 0.6
 SKIN_SPECULAR = 0.36  # index of refraction 1.4
-MAX_SKINS = 6  # kept in memory; a skin is some 16 MB
+SKINS_MIB = 96  # kept in memory; a skin of three 1024 px maps is 12 MiB
 
 
 class SkinSource(Protocol):
@@ -31,7 +32,7 @@ class MaterialBook:
     """One Blender material per mesh part and kind; memory does not grow with the number of pictures."""
 
     def __init__(self, skins: SkinSource):
-        self._skins = ImageCache(lambda index: _skin_images(index, skins.maps(index)), MAX_SKINS)
+        self._skins = ImageCache(lambda index: _skin_images(index, skins.maps(index)), SKINS_MIB)
         self._trees: dict[tuple[str, ...], _Tree] = {}
 
     def of(self, part: MeshPart) -> bpy.types.Material:
@@ -71,9 +72,9 @@ def _skin_images(index: int, maps: dict[str, np.ndarray]) -> dict[str, bpy.types
 
 
 def _fill(image: bpy.types.Image, pixels: np.ndarray) -> None:
-    rgba = np.ones((*pixels.shape[:2], 4), np.float32)
-    rgba[..., :3] = (pixels if pixels.ndim == 3 else pixels[..., None])[::-1] / np.float32(255.0)
-    image.pixels.foreach_set(rgba.ravel())
+    coloured = pixels.ndim == 3 and pixels.shape[2] == 3
+    rgba = cv2.cvtColor(pixels[::-1], cv2.COLOR_RGB2RGBA if coloured else cv2.COLOR_GRAY2RGBA)
+    image.pixels.foreach_set(np.multiply(rgba, np.float32(1.0 / 255.0)).ravel())
     image.update()
 
 

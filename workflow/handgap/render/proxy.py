@@ -1,11 +1,14 @@
 """Proxy-real scenes: a whole forearm, held things in a real grasp, sleeves and watches, seen from all round.
 
+Two kinds: free hands, each picture by itself, and sequences in which a hand takes a thing.
+
 What the synthetic side lacks, and (with `camera`) a physical camera's faults. Skins are those the synthetic side never
 wears, light is any map. Of both, a dataset's splits take turns, so that train and test share no skin and no scene.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +28,14 @@ from handgap.render.garments import Forearm, sleeve, watch
 from handgap.render.grasp import Grasp, Grasper
 from handgap.render.light import draw_light
 from handgap.render.objects import HeldObject
-from handgap.render.spec import Lens, MeshPart, SceneSpec, SkinMaterial
+from handgap.render.sequence import Choreographer, Moment
+from handgap.render.spec import Lens, MeshPart, Panorama, SceneSpec, SkinMaterial
 
 Thing = TypeVar("Thing")
 FOREARM = 25  # its column in the skin weights
 MAX_OBJECTS, MAX_VIEWS = 10, 300
 HAND_BOX = (0.40, 0.75)  # longest side of the hand's box, share of the image
+SEQUENCE_BOX = (0.60, 0.90)  # of the box round the hands of all frames
 DISTANCE = (0.35, 0.9)  # metres from the camera
 NEAREST_SKIN = 0.12  # metres
 BEHIND = (0.3, 0.65)  # metres from the hand's farthest point to the nearest of what lies behind it
@@ -69,6 +74,34 @@ class ProxySample:
     render_trans: np.ndarray
     forearm: np.ndarray
     object: str
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What the frames of a sequence share: person, thing, camera, light.
+
+    Attributes:
+        moments: the frames.
+        skins: (N, V, 3) and wrists: (N, 3) of each frame, metres, camera frame.
+        rest_wrist: (3,) before any motion.
+        turn, trans: (3, 3), (3,) from the hand at rest, holding the thing, to the camera.
+        held: the thing and how it is held, or None.
+    """
+
+    shape: np.ndarray
+    forearm: np.ndarray
+    moments: list[Moment]
+    skins: np.ndarray
+    rest_wrist: np.ndarray
+    wrists: np.ndarray
+    turn: np.ndarray
+    trans: np.ndarray
+    K: np.ndarray
+    held: tuple[HeldObject, Grasp] | None
+    material: SkinMaterial
+    clutter: MeshPart | None
+    light: Panorama
+    fstop: float
 
 
 class ProxyScenes:
@@ -110,6 +143,7 @@ class ProxyScenes:
         self._hand, self._annotation = RenderHand.load(render_hand), AnnotationHand.load(annotation_hand)
         self._prior = PosePrior.load(render_hand)
         self._grasper = Grasper(self._hand, self._prior)
+        self._choreographer = Choreographer(self._grasper, self._prior)
         with np.load(render_hand, allow_pickle=False) as arrays:
             self._faces, self._arm_faces = arrays["faces_forearm"].astype(np.int32), arrays["arm_faces"]
             self._uv, self._uv_faces = arrays["uv"], arrays["uv_faces_forearm"]
@@ -124,6 +158,8 @@ class ProxyScenes:
         self._objects = objects
         self.stage, self._settings = f"render/proxyreal/{name}/{split}", settings
         self._size, self._seed, self._subsurface = size, seed, subsurface
+        self._length = settings.sequence_length if settings.kind == "grasp_sequences" else 1
+        self._shot = lru_cache(maxsize=1)(self._draw_shot)
 
     def sample(self, sample_id: int) -> ProxySample:
         """Scene and labels of one sample: a function of its id and the study's seed alone.
@@ -131,32 +167,91 @@ class ProxyScenes:
         Raises:
             SceneError: no grasp or view met the requirements.
         """
-        g = rng(self._seed, self.stage, sample_id)
-        shape = self._prior.sample_shape(g)
-        thing, grasp = self._held(shape, g) if g.random() < self._settings.held_object_ratio else (None, None)
-        pose = (grasp.pose if grasp else self._prior.sample_pose(g)).copy()
-        forearm = np.radians(np.clip(g.normal(0, [16.0, 6.0, 8.0]), [-45, -12, -18], [45, 12, 18]))
-        rest, wrist = self._skin(pose, shape, forearm)
-        turn, trans, K = self._view(rest, wrist, g)
+        number, frame = self.sequence(sample_id)
+        shot = self._shot(number)
+        moment, skin, wrist = shot.moments[frame], shot.skins[frame], shot.wrists[frame]
+        turn = shot.turn @ moment.hand.turn
+        pose = moment.pose.copy()
         pose[:3] = axis_angles(torch.from_numpy(turn)).numpy()
-        skin = (rest - wrist) @ turn.T + wrist + trans
-        parts = [self._hand_part(skin, g), *self._clothes(skin, wrist + trans, turn @ rodrigues(forearm), g)]
-        if thing is not None:
-            parts.append(thing.part(turn @ grasp.rotation, turn @ (grasp.translation - wrist) + wrist + trans))
-        if g.random() < self._settings.clutter_ratio:
-            parts.append(self._clutter(skin, K, g))
-        depth = float(skin[self._palm_side, 2].mean())
+        clothes = self._clothes(
+            skin, wrist, turn @ rodrigues(shot.forearm), rng(self._seed, f"{self.stage}/clothes", number)
+        )
+        parts = [self._hand_part(skin, shot.material), *clothes]
+        if shot.held is not None:
+            thing, grasp = shot.held
+            place = moment.thing.moved(grasp.translation, shot.rest_wrist)
+            parts.append(thing.part(shot.turn @ moment.thing.turn @ grasp.rotation, shot.turn @ place + shot.trans))
+        if shot.clutter is not None:
+            parts.append(shot.clutter)
         spec = SceneSpec(
             sample_id=sample_id,
-            K=K,
+            K=shot.K,
             width=self._size,
             height=self._size,
             parts=parts,
-            light=draw_light(g, self._hdris),
+            light=shot.light,
             seed=integer_seed(self._seed, self.stage, sample_id),
-            lens=Lens(fstop=float(g.uniform(8, 22)), focus=depth),
+            lens=Lens(shot.fstop, focus=float(skin[self._palm_side, 2].mean())),
         )
-        return self._labelled(spec, skin, pose, shape, trans, forearm, thing.kind if thing else "")
+        trans = wrist - shot.rest_wrist
+        kind = shot.held[0].kind if shot.held else ""
+        return self._labelled(spec, skin, pose, shot.shape, trans, shot.forearm, kind)
+
+    def sequence(self, sample_id: int) -> tuple[int, int]:
+        """Number of a sample's sequence and its frame there; a free hand is a sequence of its own."""
+        return divmod(sample_id, self._length)
+
+    def _draw_shot(self, number: int) -> _Shot:
+        """What the frames of a sequence share."""
+        g = rng(self._seed, self.stage, number)
+        shape = self._prior.sample_shape(g)
+        held, moments = self._performance(shape, g)
+        forearm = np.radians(np.clip(g.normal(0, [16.0, 6.0, 8.0]), [-45, -12, -18], [45, 12, 18]))
+        rest, wrist = self._skins_at_rest([moment.pose for moment in moments], shape, forearm)
+        skins = np.stack([moment.hand.moved(skin, wrist) for moment, skin in zip(moments, rest, strict=True)])
+        turn, trans, K = self._view(skins, g)
+        skins = skins @ turn.T + trans
+        material = SkinMaterial(
+            int(self._skins[g.integers(len(self._skins))]),
+            subsurface=self._subsurface,
+            roughness_gain=float(g.uniform(0.75, 1.2)),
+        )
+        return _Shot(
+            shape=shape,
+            forearm=forearm,
+            moments=moments,
+            skins=skins,
+            rest_wrist=wrist,
+            wrists=np.stack([moment.hand.moved(wrist, wrist) for moment in moments]) @ turn.T + trans,
+            turn=turn,
+            trans=trans,
+            K=K,
+            held=held,
+            material=material,
+            clutter=self._clutter(skins, K, g) if g.random() < self._settings.clutter_ratio else None,
+            light=draw_light(g, self._hdris),
+            fstop=float(g.uniform(8, 22)),
+        )
+
+    def _performance(
+        self, shape: np.ndarray, g: np.random.Generator
+    ) -> tuple[tuple[HeldObject, Grasp] | None, list[Moment]]:
+        """What is held, if anything, and what the hand does."""
+        if self._settings.kind == "grasp_sequences":
+            return self._taken(shape, g)
+        if g.random() < self._settings.held_object_ratio:
+            held = self._held(shape, g)
+            return held, [Moment(held[1].pose)]
+        return None, [Moment(self._prior.sample_pose(g))]
+
+    def _taken(self, shape: np.ndarray, g: np.random.Generator) -> tuple[tuple[HeldObject, Grasp], list[Moment]]:
+        _, wrist = self._skins_at_rest([np.zeros(60)], shape, np.zeros(3))
+        for _ in range(MAX_OBJECTS):
+            thing, grasp = self._held(shape, g)
+            moments = self._choreographer.moments(thing, grasp, shape, wrist, self._length, g)
+            if moments is not None:
+                return (thing, grasp), moments
+        raise SceneError(self.stage, f"no way to take any of {MAX_OBJECTS} objects", "check the hand model")
 
     def _thing(self, g: np.random.Generator) -> HeldObject:
         return self._objects[g.integers(len(self._objects))](g)
@@ -169,47 +264,49 @@ class ProxyScenes:
                 return thing, grasp
         raise SceneError(self.stage, f"no grasp of {MAX_OBJECTS} objects", "check the hand model")
 
-    def _skin(self, pose: np.ndarray, shape: np.ndarray, forearm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Skin (V, 3) and wrist (3,) before the global rotation."""
+    def _skins_at_rest(
+        self, poses: list[np.ndarray], shape: np.ndarray, forearm: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Skins (N, V, 3) of some poses and the wrist (3,), before any motion of the hand."""
+        batch = (np.stack(poses), *(np.tile(x, (len(poses), 1)) for x in (shape, np.zeros(3), forearm)))
         with torch.inference_mode():
-            out = self._hand(*(torch.from_numpy(x).float()[None] for x in (pose, shape, np.zeros(3), forearm)))
-        return out.vertices[0].numpy().astype(np.float64), out.joints25[0, 0].numpy().astype(np.float64)
+            out = self._hand(*(torch.from_numpy(x).float() for x in batch))
+        return out.vertices.numpy().astype(np.float64), out.joints25[0, 0].numpy().astype(np.float64)
 
-    def _view(
-        self, skin: np.ndarray, wrist: np.ndarray, g: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rotation (3, 3) about the wrist, translation (3,) and K (3, 3): the arm comes from outside the picture."""
+    def _view(self, skins: np.ndarray, g: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rotation (3, 3), translation (3,) and K (3, 3) for skins (N, V, 3): the arm comes from outside the picture.
+
+        One camera sees all frames; the hand's box is the one round all of them.
+        """
         size = self._size
+        box = HAND_BOX if len(skins) == 1 else SEQUENCE_BOX
         for _ in range(MAX_VIEWS):
             turn, distance = random_rotation(g), g.uniform(*DISTANCE)
-            points = (skin - wrist) @ turn.T
-            hand = points[self._palm_side]
-            points = points - (hand.min(0) + hand.max(0)) / 2 + [0, 0, distance]
-            flat = points[self._palm_side, :2] / points[self._palm_side, 2:]
-            focal = g.uniform(*HAND_BOX) * size / np.ptp(flat, axis=0).max()
+            points = skins @ turn.T
+            hand = points[:, self._palm_side].reshape(-1, 3)
+            move = np.array([0.0, 0.0, distance]) - (hand.min(0) + hand.max(0)) / 2
+            hand = hand + move
+            flat = hand[:, :2] / hand[:, 2:]
+            focal = g.uniform(*box) * size / np.ptp(flat, axis=0).max()
             centre = size * (0.5 + g.normal(0, 0.02, 2))
             K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
             # the hand's box near the middle of the picture
             aim = size * (0.5 + g.uniform(-0.06, 0.06, 2))
             middle = (flat.min(0) + flat.max(0)) / 2
-            points[:, :2] += ((aim - centre) / focal - middle) * distance
-            elbow = points[self._end].mean(0) - points[self._palm_side].mean(0)
-            sight = points[self._palm_side].mean(0)
-            towards = -(elbow @ sight) / np.linalg.norm(elbow) / np.linalg.norm(sight)
-            if towards > TOWARDS_CAMERA or points[:, 2].min() < NEAREST_SKIN:
+            move[:2] += ((aim - centre) / focal - middle) * distance
+            points = points + move
+            sight = points[:, self._palm_side].mean(1)
+            elbow = points[:, self._end].mean(1) - sight
+            towards = -(elbow * sight).sum(1) / np.linalg.norm(elbow, axis=1) / np.linalg.norm(sight, axis=1)
+            if towards.max() > TOWARDS_CAMERA or points[..., 2].min() < NEAREST_SKIN:
                 continue
-            end = project(points[self._end], K)
+            end = project(points[:, self._end].reshape(-1, 3), K)
             if ((end > -2) & (end < size + 2)).all(1).any():
                 continue
-            return turn, points[0] - (skin[0] - wrist) @ turn.T - wrist, K
+            return turn, move, K
         raise SceneError(self.stage, f"no view in {MAX_VIEWS} shows the hand well", "check the forearm of the model")
 
-    def _hand_part(self, skin: np.ndarray, g: np.random.Generator) -> MeshPart:
-        material = SkinMaterial(
-            int(self._skins[g.integers(len(self._skins))]),
-            subsurface=self._subsurface,
-            roughness_gain=float(g.uniform(0.75, 1.2)),
-        )
+    def _hand_part(self, skin: np.ndarray, material: SkinMaterial) -> MeshPart:
         label = np.where(self._arm_faces, MaskLabel.ARM, MaskLabel.HAND).astype(np.uint8)
         return MeshPart("hand", skin, self._faces, label, material, self._uv, self._uv_faces)
 
@@ -223,12 +320,12 @@ class ProxyScenes:
             return [sleeve(arm, g)]
         return watch(arm, g) if g.random() < self._settings.watch_ratio else []
 
-    def _clutter(self, skin: np.ndarray, K: np.ndarray, g: np.random.Generator) -> MeshPart:
-        """Something well behind the hand, anywhere in the picture."""
+    def _clutter(self, skins: np.ndarray, K: np.ndarray, g: np.random.Generator) -> MeshPart:
+        """Something well behind the hand of all frames, anywhere in the picture."""
         behind = g.uniform(*BEHIND)
         pixel = np.append(g.uniform(0, self._size, 2), 1.0)
         part = self._thing(g).part(random_rotation(g), np.zeros(3), MaskLabel.BACKGROUND)
-        depth = skin[:, 2].max() + behind - part.vertices[:, 2].min()
+        depth = skins[..., 2].max() + behind - part.vertices[:, 2].min()
         return replace(part, vertices=part.vertices + np.linalg.inv(K) @ pixel * depth)
 
     def _labelled(
@@ -244,7 +341,7 @@ class ProxyScenes:
         with torch.inference_mode():
             vertices = self._hand.to_annotation(torch.from_numpy(skin).float()[None])
             pose = self._hand.annotation_pose(torch.from_numpy(render_pose).float()[None])
-            rest = self._skin(np.zeros(60), render_shape, np.zeros(3))[0]
+            rest = self._skins_at_rest([np.zeros(60)], render_shape, np.zeros(3))[0][0]
             target = self._hand.to_annotation(torch.from_numpy(rest).float()[None])[0] - self._annotation.v_template
             target = target - target.mean(0)
             basis = self._annotation.shapedirs - self._annotation.shapedirs.mean(0)

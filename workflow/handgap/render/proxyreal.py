@@ -8,12 +8,13 @@ from handgap.core.config.dataset import Dataset
 from handgap.core.conventions import Side
 from handgap.core.images import encode_depth, encode_mask
 from handgap.core.seeds import rng
-from handgap.render.camera import photograph
+from handgap.render.camera import Camera
 from handgap.render.labels import label
+from handgap.render.light import map_name
 from handgap.render.proxy import ProxyScenes, SceneError
+from handgap.render.rows import blank
 from handgap.render.shard import Row
 from handgap.render.spec import GeometryError
-from handgap.render.synthetic import blank, map_name
 from handgap.render.worker import Renderer
 
 COLUMNS = {  # label of `ProxySample` -> shape of one row
@@ -39,7 +40,13 @@ def proxy_row(number: int, scenes: ProxyScenes, renderer: Renderer, settings: Da
         size: image edge, px.
         seed: the study's seed.
     """
-    base: Row = {"id": np.int64(number), "side": np.uint8(Side.RIGHT)}
+    sequence, frame = scenes.sequence(number)
+    base: Row = {
+        "id": np.int64(number),
+        "side": np.uint8(Side.RIGHT),
+        "sequence": np.int64(sequence),
+        "frame": np.int64(frame),
+    }
     try:
         sample = scenes.sample(number)
         truth = label(sample.spec, sample.joints)
@@ -47,13 +54,14 @@ def proxy_row(number: int, scenes: ProxyScenes, renderer: Renderer, settings: Da
         nothing = {name: np.zeros(shape, np.float32) for name, shape in COLUMNS.items()}
         nothing |= {"K": np.eye(3, dtype=np.float32), "occlusion": np.float32(0), "object": ""}
         return base | nothing | blank(size, str(error))
-    generator = rng(seed, f"{scenes.stage}/camera", number)
+    camera = Camera.draw(rng(seed, f"{scenes.stage}/camera", sequence))
+    noise = rng(seed, f"{scenes.stage}/noise", number)
     return (
         base
         | {name: getattr(sample, name).astype(np.float32) for name in COLUMNS}
         | {
             "K": sample.spec.K.astype(np.float32),
-            "image": photograph(renderer.render(sample.spec), truth.mask > 0, generator, settings),
+            "image": camera.photograph(renderer.render(sample.spec), truth.mask > 0, noise, settings),
             "mask": encode_mask(truth.mask),
             "depth": encode_depth(truth.depth),
             "visibility": truth.visibility,

@@ -19,7 +19,7 @@ from handgap.render.spec import Lamp, MeshPart, Panorama, SceneSpec, World
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 SENSOR_MM = 36.0
-MAX_MAPS = 12  # kept in memory; a 4k map is 128 MB
+MAPS_MIB = 1024  # kept in memory: all maps of 1k (8 MiB each), or eight of 4k
 BACKGROUND_MAP_PX = 512  # importance map of the environment: enough for the sun of a 1k panorama
 
 
@@ -99,7 +99,7 @@ class _Environment:
         links.new(coordinates.outputs["Generated"], self._mapping.inputs["Vector"])
         links.new(self._mapping.outputs["Vector"], self._texture.inputs["Vector"])
         links.new(self._background.outputs["Background"], output.inputs["Surface"])
-        self._links, self._maps = links, ImageCache(_load_map, MAX_MAPS)
+        self._links, self._maps = links, ImageCache(_load_map, MAPS_MIB)
 
     def load(self, world: World) -> None:
         colour = self._background.inputs["Color"]

@@ -22,7 +22,7 @@ from handgap.render.objects import random_object
 from handgap.render.proxy import ProxyScenes
 from handgap.render.proxyreal import proxy_row
 from handgap.render.shard import complete, discard
-from handgap.render.synthetic import SyntheticShard
+from handgap.render.synthetic import SyntheticShard, WithoutRoughness
 from handgap.render.worker import Renderer
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -52,7 +52,8 @@ def synthetic(
     torch.set_num_threads(threads)
     config = settings_hash(render.model_dump(mode="json"))
     worn = TextureSet(TextureModel.load(textures), seed)
-    with Store(fit) as store, Renderer(worn, samples=render.samples, threads=threads) as renderer:
+    drawn = worn if render.subsurface else WithoutRoughness(worn)
+    with Store(fit) as store, Renderer(drawn, samples=render.samples, threads=threads) as renderer:
         hdris = find_hdris(hdri_dir)
         shard = SyntheticShard(store, render_hand, worn, hdris, render, seed, f"{dataset}/{split}")
         models = [file_sha256(path)[:12] for path in (render_hand, textures)]

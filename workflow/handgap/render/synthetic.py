@@ -7,22 +7,38 @@ import numpy as np
 import torch
 
 from handgap.core.config.render import Render
-from handgap.core.conventions import N_JOINTS, MaskLabel
+from handgap.core.conventions import MaskLabel
 from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Store
 from handgap.hands.render_hand import RenderHand
 from handgap.hands.skin.model import TextureSet
 from handgap.render.labels import label
-from handgap.render.light import draw_light, expose, share
+from handgap.render.light import draw_light, expose, map_name, share
+from handgap.render.materials import SkinSource
+from handgap.render.released import NORMAL_STRENGTH
+from handgap.render.rows import blank
 from handgap.render.shard import Row
 from handgap.render.spec import GeometryError, MeshPart, SceneSpec, SkinMaterial
 from handgap.render.worker import Renderer
 
-EXPOSURE_STOPS = 0.35  # standard deviation about the meter's reading
-GREY = 118  # of the picture that stands in for one that cannot be drawn: middle grey in sRGB
 ANNOTATION = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
 COPIED = (*ANNOTATION, "render_pose", "render_shape", "render_trans", "residual_mm")
+
+
+class WithoutRoughness:
+    """Skins of the paper's plain material, which knows no roughness map: Principled's 0.5 everywhere.
+
+    Args:
+        skins: whose other maps are worn.
+    """
+
+    def __init__(self, skins: SkinSource):
+        self._skins = skins
+
+    def maps(self, index: int) -> dict[str, np.ndarray]:
+        """uint8 maps of one skin, row 0 on top."""
+        return {name: pixels for name, pixels in self._skins.maps(index).items() if name != "roughness"}
 
 
 class SyntheticShard:
@@ -66,12 +82,12 @@ class SyntheticShard:
         """Scene of the k-th sample."""
         number = self.ids[k]
         generator = rng(self._seed, self._stage, number)
-        skin = SkinMaterial(
-            int(generator.integers(self._n_textures)),
-            subsurface=self._settings.subsurface,
-            roughness_gain=generator.uniform(0.8, 1.2),
-        )
-        light = draw_light(generator, self._hdris)
+        texture, roughness_gain = int(generator.integers(self._n_textures)), generator.uniform(0.8, 1.2)
+        if self._settings.subsurface:
+            skin = SkinMaterial(texture, roughness_gain=roughness_gain)
+        else:
+            skin = SkinMaterial(texture, subsurface=False, normal_strength=NORMAL_STRENGTH)
+        light = draw_light(generator, self._hdris, self._settings.hdri_rotation)
         pose, shape, trans = (
             torch.as_tensor(self._columns[f"render_{name}"][k : k + 1], dtype=torch.float32)
             for name in ("pose", "shape", "trans")
@@ -93,8 +109,8 @@ class SyntheticShard:
             truth = label(scene, self._columns["joints"][k])
         except GeometryError as error:
             return labels | self._blank(str(error))
-        stops = rng(self._seed, f"{self._stage}/exposure", scene.sample_id).normal(0.0, EXPOSURE_STOPS)
-        picture = expose(renderer.render(scene), truth.mask > 0, stops)
+        exposure = rng(self._seed, f"{self._stage}/exposure", scene.sample_id)
+        picture = expose(renderer.render(scene), truth.mask > 0, exposure.normal(0.0, self._settings.exposure_stops))
         texture = scene.parts[0].material.skin
         return labels | {
             "image": encode_rgb(picture),
@@ -110,23 +126,3 @@ class SyntheticShard:
 
     def _blank(self, flag: str) -> Row:
         return blank(self._settings.size, flag) | {"texture": np.zeros_like(self._textures.coefficients(0))}
-
-
-def blank(size: int, flag: str) -> Row:
-    """Image columns of a picture that cannot be drawn: middle grey, no labels, the reason."""
-    nothing = np.zeros((size, size))
-    return {
-        "image": encode_rgb(np.full((size, size, 3), GREY, np.uint8)),
-        "mask": encode_mask(nothing),
-        "depth": encode_depth(nothing),
-        "visibility": np.zeros(N_JOINTS, bool),
-        "hdri": "",
-        "skin": np.int64(-1),
-        "valid": False,
-        "flag": flag,
-    }
-
-
-def map_name(hdri: Path) -> str:
-    """Asset folder and file: two packages have a "city"."""
-    return f"{hdri.parent.name}/{hdri.stem}"

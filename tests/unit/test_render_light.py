@@ -1,0 +1,101 @@
+"""How the environment stands round the camera, and the synthetic side's options of light and material."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handgap.core.config.render import Render
+from handgap.render.light import LEVEL, camera_orientation, draw_light
+from handgap.render.released import NORMAL_STRENGTH, ReleasedConfig, draw_world
+
+MAPS = [Path(f"{k}.exr") for k in range(5)]
+
+
+def orientations(rotation, count=400):
+    return np.stack([draw_light(np.random.default_rng(k), MAPS, rotation).orientation for k in range(count)])
+
+
+def test_vertical_rotation_keeps_the_horizon_level_on_average():
+    turns = orientations("vertical")
+    heading = turns @ [0.0, 0.0, 1.0]
+    azimuth = np.arctan2(heading[:, 1], heading[:, 0])
+    assert np.histogram(azimuth, 4, (-np.pi, np.pi))[0].min() > 70
+    up = turns.transpose(0, 2, 1) @ [0.0, 0.0, 1.0]  # the map's zenith in the camera, whose y points down
+    assert (up[:, 1] < -0.5).mean() > 0.95
+
+
+def test_released_rotation_is_any_tilt_about_the_cameras_x_axis():
+    turns = orientations("released")
+    np.testing.assert_allclose(turns[:, :, 0], np.tile([1.0, 0.0, 0.0], (len(turns), 1)), atol=1e-12)
+    theirs = [draw_world(ReleasedConfig(), MAPS, 0, np.random.default_rng(k)).orientation for k in range(400)]
+    for family in (turns, np.stack(theirs)):  # the same rotations, each quarter as often
+        tilt = np.arctan2(family[:, 2, 2], family[:, 1, 2])
+        assert np.histogram(tilt, 4, (-np.pi, np.pi))[0].min() > 70
+        np.testing.assert_allclose(family[:, :, 0], turns[:, :, 0], atol=1e-12)
+    assert (
+        draw_light(np.random.default_rng(3), MAPS, "released").hdri == draw_light(np.random.default_rng(3), MAPS).hdri
+    )
+
+
+def test_level_camera_looks_at_the_horizon():
+    np.testing.assert_array_equal(camera_orientation(), LEVEL)
+    np.testing.assert_allclose(camera_orientation(azimuth=np.pi / 2) @ [0, 0, 1], [-1, 0, 0], atol=1e-12)
+
+
+class Fit:
+    """A fit's shard of one valid sample."""
+
+    def column(self, name):
+        columns = {
+            "id": np.array([7]),
+            "K": np.array([[[355.0, 0, 112], [0, 355.0, 112], [0, 0, 1]]]),
+            "render_pose": np.zeros((1, 60)),
+            "render_shape": np.zeros((1, 20)),
+            "render_trans": np.array([[0.0, 0.0, 0.5]]),
+        }
+        return columns.get(name, np.ones(1))
+
+
+def synthetic_scene(**settings):
+    pytest.importorskip("bpy", reason="Blender's Python module is not installed")
+    from handgap.render.synthetic import SyntheticShard
+
+    model = Path(__file__).parents[2] / "results" / "models" / "open_nimble.npz"
+    if not model.exists():
+        pytest.skip("needs results/models/open_nimble.npz (snakemake makes it)")
+    return SyntheticShard(Fit(), model, None, MAPS, Render(**settings), 0, "proxyfrei/train").scene(0)
+
+
+def test_plain_material_is_the_papers():
+    skin, plain = (synthetic_scene(subsurface=on).parts[0].material for on in (True, False))
+    assert skin.subsurface and skin.normal_strength == 1.0 and 0.8 <= skin.roughness_gain <= 1.2
+    assert not plain.subsurface and plain.normal_strength == NORMAL_STRENGTH == 1.5 and plain.roughness_gain == 1.0
+    assert plain.skin == skin.skin
+
+
+def test_plain_material_wears_no_roughness_map():
+    pytest.importorskip("bpy", reason="Blender's Python module is not installed")
+    from handgap.render.materials import MaterialBook
+    from handgap.render.spec import MeshPart, SkinMaterial
+    from handgap.render.synthetic import WithoutRoughness
+
+    class Skins:
+        def maps(self, index):
+            grey = np.full((4, 4, 3), 90, np.uint8)
+            return {"diffuse": grey, "normal": grey, "specular": grey, "roughness": grey[..., 0]}
+
+    uv = np.zeros((3, 2))
+    faces = np.array([[0, 1, 2]])
+    part = MeshPart("hand", np.eye(3), faces, 1, SkinMaterial(0, False, 1.0, NORMAL_STRENGTH), uv, faces)
+    bsdf = next(
+        node for node in MaterialBook(WithoutRoughness(Skins())).of(part).node_tree.nodes if "Roughness" in node.inputs
+    )
+    assert bsdf.inputs["Roughness"].default_value == pytest.approx(0.5) and not bsdf.inputs["Roughness"].links
+    assert bsdf.inputs["Specular IOR Level"].links and bsdf.inputs["Subsurface Weight"].default_value == 0.0
+    assert bsdf.inputs["Normal"].links[0].from_node.inputs["Strength"].default_value == pytest.approx(1.5)
+
+
+def test_rotation_of_the_maps_is_the_studys():
+    orientation = synthetic_scene(hdri_rotation="released").light.orientation
+    np.testing.assert_allclose(orientation[:, 0], [1.0, 0.0, 0.0], atol=1e-12)
+    assert abs(synthetic_scene().light.orientation[0, 0]) < 0.999
