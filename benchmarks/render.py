@@ -37,7 +37,7 @@ from handgap.hands.kinematics import axis_angles
 from handgap.hands.prior import PosePrior
 from handgap.hands.render_hand import RenderHand
 from handgap.hands.skin.model import TextureModel, TextureSet
-from handgap.render.labels import label
+from handgap.render.labels import rasterise
 from handgap.render.light import expose, find_hdris
 from handgap.render.released import CAMERAS, FOCAL, NIMBLE_TO_WORLD, extrinsics
 from handgap.render.synthetic import SyntheticShard
@@ -214,7 +214,8 @@ def study(folder: Path, count: int) -> None:
     cycles = bpy.context.scene.cycles
     for k in range(count):
         scene = stage.shard.scene(k)
-        subject = label(scene, np.zeros((21, 3))).mask > 0
+        part = scene.parts[0]
+        subject = rasterise(part.vertices, part.faces, scene.K, SIZE, SIZE)[0] >= 0
         cycles.samples = REFERENCE_SAMPLES
         reference = expose(stage.renderer.render(replace(scene, seed=scene.seed ^ 1)), subject, 0.0)
         for samples, values in found.items():
