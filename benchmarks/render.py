@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from handgap.render.labels import rasterise
 from handgap.render.light import expose, find_hdris
 from handgap.render.released import CAMERAS, FOCAL, NIMBLE_TO_WORLD, extrinsics
 from handgap.render.synthetic import SyntheticShard
-from handgap.render.worker import Renderer
+from handgap.render.worker import TRIM_EVERY, Renderer
 from published import PublishedWay
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -193,15 +194,19 @@ def timed(folder: Path, count: int, samples: int) -> dict[str, tuple[float, floa
 
 
 def memory(folder: Path) -> None:
-    """Resident memory of one stage as pictures go by, one sample per pixel."""
+    """Resident memory of one stage as pictures go by, one sample per pixel: the highest of the last pictures.
+
+    The worker gives freed memory back every few pictures, after which less is resident for a moment.
+    """
     write_hands(folder / "hands.h5", MEMORY_AT[-1], FOCAL)
     stage = Stage(folder / "hands.h5", 1)
     print("| pictures | resident, MiB |\n| --- | --- |")
-    found = []
+    found, recent = [], deque(maxlen=TRIM_EVERY)
     for k in range(MEMORY_AT[-1]):
         stage.draw(k)
+        recent.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
         if k + 1 in MEMORY_AT:
-            found.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+            found.append(max(recent))
             print(f"| {k + 1} | {found[-1]:.0f} |", flush=True)
     print(f"\nlast against first: {100 * (found[-1] / found[0] - 1):+.1f} %")
 

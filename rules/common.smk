@@ -115,18 +115,6 @@ def split_shards(stage):
     return lambda wildcards: shards(stage, wildcards.dataset, wildcards.split)
 
 
-def partner_shards(stage):
-    """Input function of composition: the sample's own shard, or every shard when partners are random."""
-
-    def find(wildcards):
-        composition = STUDY.compositions[wildcards.variant]
-        if "random" in (composition.arm, composition.object):
-            return shards(stage, wildcards.dataset, wildcards.split)
-        return f"<results>/{stage}/{wildcards.dataset}/{wildcards.split}/{wildcards.shard}.h5"
-
-    return find
-
-
 # --- runs and experiments
 
 
@@ -207,6 +195,32 @@ def quality_shards(stage, variant=None):
     ]
 
 
+def quality_groups(wildcards):
+    """Shards to judge by stage and dataset: the splits the study trains on."""
+    stages = (("real", None), ("synthetic", None), ("composed", "own"))
+    return {
+        f"{stage}_{dataset}": shards(stage, dataset, split, variant)
+        for dataset, split in quality_splits()
+        for stage, variant in stages
+    }
+
+
+def test_groups(wildcards):
+    """Shards to judge by stage and dataset: renders of the test splits, which need no masks."""
+    return {
+        f"{stage}_{dataset}": shards(stage, dataset, "test")
+        for dataset in STUDY.datasets
+        for stage in ("real", "synthetic")
+    }
+
+
+def group_options(wildcards, input):
+    """One --group per named input."""
+    return " ".join(
+        f"--group {name}={','.join(paths)}" for name, paths in input.items()
+    )
+
+
 def products(name):
     """Files of one experiment."""
     if EXPERIMENTS[name].kind == "table":
@@ -251,10 +265,11 @@ def study_runs():
     )
 
 
-# stages with a contact sheet of images: place in the report, labels drawn in, composition shown
+# rendered sides, with a contact sheet of every shard that the study makes anyway: place in the report
+SIDES = {"real": "2 real", "synthetic": "4 synthetic"}
+
+# stages with a contact sheet of a split's images: place in the report, labels drawn in, composition shown
 SHEETS = {
-    "real": {"order": "2 real", "overlay": "joints"},
-    "synthetic": {"order": "4 synthetic", "overlay": "joints"},
     "masks": {"order": "5 masks", "overlay": "mask"},
     "composed": {"order": "6 composed", "overlay": "none", "variant": "own"},
 }
@@ -277,13 +292,13 @@ def sheet_labels(wildcards):
 
 
 def gallery():
-    """Contact sheets of every stage of every dataset, and what the networks made of the test images."""
+    """Contact sheets of every rendered shard, of every stage, and of what the networks made of the test images."""
     sheets = [
         "hands",
         *(
             f"{stage}-{dataset}"
             for dataset in STUDY.datasets
-            for stage in ("fit", *SHEETS)
+            for stage in ("fit", "failures", *SHEETS)
         ),
     ]
     shown = {
@@ -292,7 +307,15 @@ def gallery():
         for run, test in table_runs(EXPERIMENTS[name])
     }
     sheets += [f"predictions-{run}-{test}" for run, test in shown.items()]
-    return [f"<results>/gallery/{sheet}.png" for sheet in sheets] + [
+    sheets += [
+        f"shards/{side}-{dataset}-{split}-{k:05d}"
+        for dataset, values in STUDY.datasets.items()
+        for split in values.splits
+        for side in SIDES
+        if side == "real" or split == "train"
+        for k in range(shard_count(dataset, split))
+    ]
+    return [f"<results>/gallery/{sheet}.jpg" for sheet in sheets] + [
         "<results>/figures/curves.png"
     ]
 
@@ -312,9 +335,16 @@ def training_sources(wildcards, input):
     return " ".join(options)
 
 
-def amplitude_options(recipe):
-    return (
-        f"--amplitude {quote(settings(STUDY.amplitude))}"
-        if STUDY.recipes[recipe].amplitude
-        else ""
-    )
+def amplitude_targets(wildcards):
+    """Real images whose amplitudes FDA takes: those of the recipe's datasets."""
+    recipe = STUDY.recipes[wildcards.recipe]
+    if not recipe.amplitude or STUDY.amplitude.method != "fda":
+        return []
+    datasets = dict.fromkeys(source.dataset for source in recipe.sources)
+    return [path for dataset in datasets for path in shards("real", dataset, "train")]
+
+
+def amplitude_options(wildcards, input):
+    if not STUDY.recipes[wildcards.recipe].amplitude:
+        return ""
+    return f"--amplitude {quote(settings(STUDY.amplitude))} {repeated('--target', input.targets)}"

@@ -1,11 +1,48 @@
-# Pieces of real images into synthetic ones.
+# Pieces of real images into synthetic ones, and the amplitude spectra of both.
+
+import numpy as np
+
+from handgap.compose.pairs import random_partners
+
+
+def split_size(wildcards):
+    return STUDY.datasets[wildcards.dataset].splits[wildcards.split]
+
+
+def pasted_numbers(wildcards):
+    """Numbers of the real shards that a composed shard takes its pieces from."""
+    origin = STUDY.compositions[wildcards.variant].origin
+    if origin == "none":
+        return []
+    if origin == "own":
+        return [int(wildcards.shard)]
+    ids = first_id(wildcards) + np.arange(id_count(wildcards))
+    partners = random_partners(
+        ids, split_size(wildcards), STUDY.seed, wildcards.variant
+    )
+    return np.unique(partners // STUDY.shard_size).tolist()
+
+
+def pasted_shards(stage):
+    """Input function: those shards at one stage."""
+    return lambda wildcards: [
+        f"<results>/{stage}/{wildcards.dataset}/{wildcards.split}/{number:05d}.h5"
+        for number in pasted_numbers(wildcards)
+    ]
+
+
+def split_size_option(wildcards):
+    """Random partners come from the whole split; other compositions do not depend on its size."""
+    if STUDY.compositions[wildcards.variant].origin == "random":
+        return f"--split-size {split_size(wildcards)}"
+    return ""
 
 
 rule compose_shard:
     input:
         synthetic="<results>/synthetic/{dataset}/{split}/{shard}.h5",
-        real=partner_shards("real"),
-        masks=partner_shards("masks"),
+        real=pasted_shards("real"),
+        masks=pasted_shards("masks"),
     output:
         "<results>/composed/{dataset}/{split}/{variant}/{shard}.h5",
     log:
@@ -23,12 +60,13 @@ rule compose_shard:
         composition=lambda wildcards: settings(STUDY.compositions[wildcards.variant]),
         real=lambda wildcards, input: repeated("--real", input.real),
         masks=lambda wildcards, input: repeated("--masks", input.masks),
+        split_size=split_size_option,
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Composing {wildcards.variant} {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
-        "python -m handgap.compose.step compose {input.synthetic} {params.real} {params.masks} "
+        "python -m handgap.compose.step {input.synthetic} {params.real} {params.masks} {params.split_size} "
         "--variant {wildcards.variant} --composition {params.composition:q} --out {output} "
         "--study {params.study} --seed {params.seed} --code {params.code} >{log} 2>&1"
 
@@ -41,7 +79,13 @@ rule measure_spectrum:
             "composed", wildcards.dataset, wildcards.split, "own"
         ),
     output:
-        "<results>/spectra/{dataset}-{split}.csv",
+        spectra="<results>/spectra/{dataset}-{split}.csv",
+        distances=report(
+            "<results>/tables/spectrum_distances-{dataset}-{split}.csv",
+            caption="../workflow/report/spectrum_distances.rst",
+            category="Figures",
+            labels={"figure": "figure_spectrum: distances"},
+        ),
     log:
         "<logs>/measure_spectrum/{dataset}-{split}.log",
     benchmark:
@@ -53,7 +97,7 @@ rule measure_spectrum:
         mem_mb=mem("cpu"),
         runtime=runtime("small"),
     params:
-        code=code_of("compose.step"),
+        code=code_of("compose.spectrum_step"),
         groups=lambda wildcards, input: " ".join(
             f"--group {name}={','.join(input[name])}"
             for name in ("real", "synthetic", "composed")
@@ -63,5 +107,5 @@ rule measure_spectrum:
     message:
         "Measuring amplitude spectra of {wildcards.dataset}/{wildcards.split}"
     shell:
-        "python -m handgap.compose.step spectrum {params.groups} --amplitude {params.amplitude:q} "
-        "--seed {params.seed} --out {output} >{log} 2>&1"
+        "python -m handgap.compose.spectrum_step {params.groups} --amplitude {params.amplitude:q} "
+        "--seed {params.seed} --out {output.spectra} --distances {output.distances} >{log} 2>&1"

@@ -50,9 +50,7 @@ use rule evaluate_run as evaluate_mean_hand with:
 
 rule judge_renders:
     input:
-        synthetic=lambda wildcards: quality_shards("synthetic"),
-        composed=lambda wildcards: quality_shards("composed", "own"),
-        real=lambda wildcards: quality_shards("real"),
+        unpack(quality_groups),
     output:
         report(
             "<results>/tables/quality_render.csv",
@@ -72,11 +70,21 @@ rule judge_renders:
         runtime=runtime("cpu"),
     params:
         code=code_of("evaluate.judge_step"),
-        groups=lambda wildcards, input: " ".join(
-            f"--group {name}={','.join(input[name])}"
-            for name in ("synthetic", "composed", "real")
-        ),
+        groups=group_options,
     message:
         "Looking for hands in the renders with MediaPipe Hands"
     shell:
         "python -m handgap.evaluate.judge_step {params.groups} --out {output} >{log} 2>&1"
+
+
+use rule judge_renders as judge_test_renders with:
+    input:
+        unpack(test_groups),
+    output:
+        "<results>/tables/judge.csv",
+    log:
+        "<logs>/judge_test_renders.log",
+    benchmark:
+        "<benchmarks>/judge_test_renders.jsonl"
+    message:
+        "Looking for hands in the renders of the test splits with MediaPipe Hands"

@@ -113,7 +113,7 @@ rule draw_hands:
         textures=f"{MODELS}/open_nimble_textures.npz",
     output:
         report(
-            "<results>/gallery/hands.png",
+            "<results>/gallery/hands.jpg",
             caption="../workflow/report/gallery_hands.rst",
             category="Gallery",
             labels={"stage": "1 hands", "what": "pose x shape x texture"},
@@ -146,7 +146,7 @@ rule draw_fit:
         mano=f"{MODELS}/open_mano.npz",
     output:
         sheet=report(
-            "<results>/gallery/fit-{dataset}.png",
+            "<results>/gallery/fit-{dataset}.jpg",
             caption="../workflow/report/gallery_fit.rst",
             category="Gallery",
             labels={"stage": "3 fit", "what": "{dataset}"},
@@ -178,13 +178,47 @@ rule draw_fit:
         "--histogram {output.histogram} >{log} 2>&1"
 
 
+rule draw_shard:
+    input:
+        "<results>/{side}/{dataset}/{split}/{shard}.h5",
+    output:
+        report(
+            "<results>/gallery/shards/{side}-{dataset}-{split}-{shard}.jpg",
+            caption="../workflow/report/gallery_shard.rst",
+            category="Gallery",
+            labels=lambda wildcards: {
+                "stage": SIDES[wildcards.side],
+                "what": f"{wildcards.dataset}/{wildcards.split} {wildcards.shard}",
+            },
+        ),
+    log:
+        "<logs>/draw_shard/{side}-{dataset}-{split}-{shard}.log",
+    benchmark:
+        "<benchmarks>/draw_shard/{side}-{dataset}-{split}-{shard}.jsonl"
+    wildcard_constraints:
+        side="|".join(SIDES),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+    message:
+        "Contact sheet of {wildcards.side}, {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
+    shell:
+        "python -m handgap.report.step shard {input} "
+        "--title '{wildcards.side}: {wildcards.dataset}/{wildcards.split} {wildcards.shard}' --out {output} >{log} 2>&1"
+
+
 rule draw_stage:
     input:
         images=lambda wildcards: sheet_images(wildcards),
         labels=lambda wildcards: sheet_labels(wildcards),
     output:
         report(
-            "<results>/gallery/{stage}-{dataset}.png",
+            "<results>/gallery/{stage}-{dataset}.jpg",
             caption="../workflow/report/gallery.rst",
             category="Gallery",
             labels=lambda wildcards: {
@@ -221,7 +255,7 @@ rule draw_predictions:
         truth=split_shards("real"),
     output:
         report(
-            "<results>/gallery/predictions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.png",
+            "<results>/gallery/predictions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.jpg",
             caption="../workflow/report/gallery_predictions.rst",
             category="Gallery",
             labels={

@@ -1,11 +1,28 @@
 # Arm and object masks of the real side; scored where truth exists.
 
+from handgap.core.config.segment import GROUNDING_DINO, SEGMENTERS, VOCAB
+
+SEGMENTER = SEGMENTERS[STUDY.segment.segmenter]
+TEXT_ASSETS = (GROUNDING_DINO, VOCAB) if STUDY.segment.boxes == "grounding_dino" else ()
+
+
+def weights_of(assets, paths):
+    """Files of assets that lie beside their asset.json."""
+    return [f"{folder}/{asset.file}" for asset, folder in zip(assets, folders(paths))]
+
+
+def text_options(wildcards, input):
+    """Grounding DINO and the vocabulary of its text encoder, if the study asks for text-prompted boxes."""
+    files = weights_of(TEXT_ASSETS, input.text)
+    return " ".join(map("{} {}".format, ("--detector", "--vocab"), files))
+
 
 rule segment_shard:
     input:
         real="<results>/real/{dataset}/{split}/{shard}.h5",
         mano=f"{MODELS}/open_mano.npz",
-        weights="results/assets/mobilesam/asset.json",
+        weights=f"results/assets/{SEGMENTER.asset}/asset.json",
+        text=[f"results/assets/{found.asset}/asset.json" for found in TEXT_ASSETS],
     output:
         "<results>/masks/{dataset}/{split}/{shard}.h5",
     log:
@@ -21,13 +38,14 @@ rule segment_shard:
     params:
         code=code_of("segment.step"),
         settings=settings(STUDY.segment),
-        weights=subpath(input.weights, parent=True),
+        weights=lambda wildcards, input: weights_of([SEGMENTER], input.weights)[0],
+        text=text_options,
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Segmenting {wildcards.dataset}/{wildcards.split} {wildcards.shard}"
     shell:
-        "python -m handgap.segment.step masks {input.real} --weights {params.weights}/mobile_sam.pt "
+        "python -m handgap.segment.step masks {input.real} --weights {params.weights} {params.text} "
         "--annotation-hand {input.mano} --out {output} --study {params.study} --seed {params.seed} "
         "--code {params.code} --settings {params.settings:q} >{log} 2>&1"
 
@@ -61,3 +79,34 @@ rule score_masks:
         "Scoring SAM's masks against the exact ones"
     shell:
         "python -m handgap.segment.step score {params.real} {params.masks} --out {output} >{log} 2>&1"
+
+
+rule draw_failures:
+    input:
+        real=lambda wildcards: shards("real", wildcards.dataset, "train"),
+        masks=lambda wildcards: shards("masks", wildcards.dataset, "train"),
+    output:
+        report(
+            "<results>/gallery/failures-{dataset}.jpg",
+            caption="../workflow/report/gallery_failures.rst",
+            category="Gallery",
+            labels={"stage": "5 masks", "what": "{dataset}, worst"},
+        ),
+    log:
+        "<logs>/draw_failures/{dataset}.log",
+    benchmark:
+        "<benchmarks>/draw_failures/{dataset}.jsonl"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.step"),
+        masks=lambda wildcards, input: repeated("--masks", input.masks),
+    message:
+        "Contact sheet of the worst masks of {wildcards.dataset}"
+    shell:
+        "python -m handgap.report.step failures {input.real} {params.masks} "
+        "--title 'masks: {wildcards.dataset}, the worst' --out {output} >{log} 2>&1"

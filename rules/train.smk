@@ -4,6 +4,7 @@
 rule train_network:
     input:
         shards=training_shards,
+        targets=amplitude_targets,
         mano=f"{MODELS}/open_mano.npz",
         weights=backbone_asset,
     output:
@@ -25,7 +26,7 @@ rule train_network:
         network=lambda wildcards: settings(STUDY.networks[wildcards.network]),
         sources=training_sources,
         settings=settings(STUDY.train),
-        amplitude=lambda wildcards: amplitude_options(wildcards.recipe),
+        amplitude=amplitude_options,
         weights=lambda wildcards, input: (
             f"--weights {Path(input.weights).parent}" if input.weights else ""
         ),

@@ -13,7 +13,7 @@ COMMON = ("--study", "toy", "--seed", "5", "--code", "c0de")
 RENDER = json.dumps({"size": 64, "samples": 1})
 DATASET = json.dumps({"held_object_ratio": 0.5, "clutter_ratio": 0.5})
 SEGMENT = json.dumps({"input_size": 256})
-RANDOM = json.dumps({"arm": "own", "object": "random", "fill": "real"})
+RANDOM = json.dumps({"arm": "random", "object": "random"})
 EVALUATE = json.dumps({"bootstrap": 20})
 
 
@@ -60,9 +60,9 @@ class Commands:
         options = ("--weights", self._assets / "mobilesam/mobile_sam.pt", "--annotation-hand", self.mano)
         return ["handgap.segment.step", "masks", real, *options, "--settings", SEGMENT, "--out", out, *COMMON]
 
-    def compose(self, synthetic: Path, real: Path, masks: Path, out: Path) -> list[object]:
+    def compose(self, synthetic: Path, real: Path, masks: Path, out: Path, count: int) -> list[object]:
         options = ("--variant", "random", "--composition", RANDOM, "--real", real, "--masks", masks)
-        return ["handgap.compose.step", "compose", synthetic, *options, "--out", out, *COMMON]
+        return ["handgap.compose.step", synthetic, *options, "--split-size", count, "--out", out, *COMMON]
 
     def train(self, real: Path, composed: Path, out: Path, epochs: int) -> list[object]:
         sources = [{"synthetic": False, "shards": [str(real)]}, {"synthetic": True, "shards": [str(composed)]}]

@@ -3,7 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from handgap.compose.pairs import random_partners
 
 from tests.conftest import ROOT, planned
 
@@ -61,14 +63,25 @@ def test_one_table_needs_its_own_runs_only(study_file) -> None:
     assert "draw_spectrum" not in count and "make_table" in count
 
 
-def test_random_partners_need_every_shard_and_own_ones_only_theirs(study_file) -> None:
-    study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 32, "test": 8}}})
+def test_a_composed_shard_needs_the_shards_its_pieces_come_from_and_no_other(study_file) -> None:
+    study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 60, "test": 8}}})
     with planned(study, ["table_ablation"]) as workflow:
-        inputs = {
-            job.wildcards.variant: len(job.input) for job in workflow.dag.jobs if job.rule.name == "compose_shard"
-        }
-    assert inputs["random"] == 1 + 2 * 4
-    assert inputs["own"] == 1 + 2
+        jobs = [job for job in workflow.dag.jobs if job.rule.name == "compose_shard"]
+    assert {job.wildcards.variant for job in jobs} > {"own", "random"}
+    for job in jobs:
+        own = int(job.wildcards.shard)
+        ids = np.arange(8 * own, min(8 * own + 8, 60))
+        partners = random_partners(ids, 60, 0, "random") if job.wildcards.variant == "random" else ids
+        needed = [f"{number:05d}" for number in sorted(set((partners // 8).tolist()))]
+        for side in (job.input.real, job.input.masks):
+            assert [Path(path).stem for path in ([side] if isinstance(side, str) else side)] == needed
+
+
+def test_amplitudes_of_real_images_need_the_real_images(study_file) -> None:
+    with planned(study_file(study="dag", amplitude={"method": "fda"}), ["table_ablation"]) as workflow:
+        jobs = {job.wildcards.recipe: job for job in workflow.dag.jobs if job.rule.name == "train_network"}
+    assert all("/real/" in path for path in jobs["full"].input.targets)
+    assert jobs["full"].input.targets and not jobs["no_amplitude"].input.targets
 
 
 @pytest.mark.parametrize(

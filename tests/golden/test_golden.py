@@ -109,15 +109,15 @@ def test_compose_to_the_bit(tmp_path: Path) -> None:
         columns |= {"mask": [encode_mask(label) for label in labels], "valid": np.ones(3, bool), "flag": [""] * 3}
         sides[side] = tmp_path / f"{side}.h5"
         write_store(sides[side], columns, study="t", seed=0, code="c", config="s")
-    run(Commands(tmp_path).compose(*sides.values(), tmp_path / "composed.h5"))
+    run(Commands(tmp_path).compose(*sides.values(), tmp_path / "composed.h5", 3))
     with Store(tmp_path / "composed.h5") as store:
         pixels = np.stack([decode_rgb(item) for item in store.column("image")])
         labels = np.stack([decode_mask(item) for item in store.column("mask")])
-        partners = " ".join(map(str, store.column("partner")))
+        sources = " ".join(map(str, store.column("arm_from")))
     hashes = {
         name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in (("image", pixels), ("mask", labels))
     }
-    compare("composed", {**hashes, "partner": partners}, {})
+    compare("composed", {**hashes, "arm_from": sources}, {})
 
 
 def test_metrics(tmp_path: Path) -> None:

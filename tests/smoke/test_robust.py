@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from tests.commands import Commands, run, start, state_of
 pytestmark = pytest.mark.slow
 WHOLE, PARTS = (0, 4), ((0, 2), (2, 2))  # first id, samples
 EPOCHS = 6
-KILLS = 3
 PATIENCE_S = 120
 
 
@@ -32,12 +32,12 @@ class Shards:
         for name, (first, count) in {"whole": WHOLE, "0": PARTS[0], "1": PARTS[1]}.items():
             began = time.monotonic()
             run(commands.proxy(self.path("real", name), first, count))
-            self.seconds = time.monotonic() - began
+            self.seconds = time.monotonic() - began  # of two samples
             run(commands.fit(self.path("real", name), self.path("fit", name)))
             run(commands.synthetic(self.path("fit", name), self.path("synthetic", name)))
         run(commands.masks(self.path("real", "whole"), self.path("masks", "whole")))
         sides = (self.path(stage, "whole") for stage in ("synthetic", "real", "masks"))
-        run(commands.compose(*sides, self.path("composed", "whole")))
+        run(commands.compose(*sides, self.path("composed", "whole"), WHOLE[1]))
 
     def path(self, stage: str, name: str) -> Path:
         return self.folder / stage / f"{name}.h5"
@@ -72,27 +72,36 @@ def test_a_second_run_gives_the_same_bytes(shards: Shards, commands: Commands, t
             "fit": commands.fit(sides["real"], again),
             "synthetic": commands.synthetic(sides["fit"], again),
             "masks": commands.masks(sides["real"], again),
-            "composed": commands.compose(sides["synthetic"], sides["real"], sides["masks"], again),
+            "composed": commands.compose(sides["synthetic"], sides["real"], sides["masks"], again, WHOLE[1]),
         }[stage]
     )
     assert again.read_bytes() == shards.path(stage, "whole").read_bytes()
 
 
+def kill(command: list[object], moment: Callable[[], bool]) -> None:
+    """Start a step and kill it as soon as the moment has come, or too late."""
+    process, deadline = start(command), time.monotonic() + PATIENCE_S
+    while process.poll() is None and not moment():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    process.kill()
+    output, _ = process.communicate()
+    assert process.returncode in (-signal.SIGKILL, 0), output[-3000:]
+
+
+@pytest.mark.parametrize("side", ["real", "synthetic"])
 def test_render_worker_killed_at_any_moment_leaves_the_same_shard(
-    shards: Shards, commands: Commands, tmp_path: Path
+    shards: Shards, commands: Commands, tmp_path: Path, side: str
 ) -> None:
-    moments, out = random.Random(0), tmp_path / "real" / "shard.h5"
-    command = commands.proxy(out, *PARTS[1])
-    for _ in range(KILLS):
-        process = start(command)
-        time.sleep(moments.uniform(0.4, 0.95) * shards.seconds)
-        process.kill()
-        output, _ = process.communicate()
-        assert process.returncode in (-signal.SIGKILL, 0), output[-3000:]
-    run(command)
-    assert out.read_bytes() == shards.path("real", "1").read_bytes()
-    assert not state_of(out).exists()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out]
+    out = tmp_path / side / "shard.h5"
+    make = {"real": commands.proxy(out, *PARTS[1]), "synthetic": commands.synthetic(shards.path("fit", "1"), out)}
+    seconds, began = random.Random(side), time.monotonic()
+    kill(make[side], lambda: time.monotonic() - began > seconds.uniform(0.3, 0.9) * shards.seconds)
+    kill(make[side], lambda: any(state_of(out).rglob(".*.npz.*.tmp")))  # a row is being written
+    kill(make[side], lambda: any(out.parent.glob(".shard.h5.*.tmp")))  # the shard is
+    run(make[side])
+    assert out.read_bytes() == shards.path(side, "1").read_bytes()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out] and not state_of(out).exists()
 
 
 def interrupt(command: list[object], state: Path, number: signal.Signals) -> int:

@@ -141,7 +141,25 @@ def test_a_manual_asset_is_asked_for_then_checked(tmp_path):
     with pytest.raises(MissingAssetError, match=r"needed by this test\n  cure: ask"):
         fetch.fetch(asset, marker)
     marker.parent.mkdir()
+    assert fetch.state(asset, marker.parent) == "missing"
     (marker.parent / "model.pkl").write_bytes(b"x")
+    assert fetch.state(asset, marker.parent) == "unchecked"
+    fetch.fetch(asset, marker)
+    assert fetch.state(asset, marker.parent) == "present"
+
+
+def test_a_manual_asset_of_known_content_must_be_that(tmp_path):
+    asset = make_asset(
+        b"", kind="manual", file="w.pth", sha256="", content_sha256=sha256(b"weights").hexdigest(), size=7
+    )
+    marker = tmp_path / "toy" / "asset.json"
+    marker.parent.mkdir()
+    for content, message in ((b"weigh", "5 bytes, not 7: a download cut short"), (b"WEIGHTS", "content sha256 is")):
+        (marker.parent / "w.pth").write_bytes(content)
+        with pytest.raises(CorruptFileError, match=rf"{message}[^\n]*\n  cure: get it anew: ask"):
+            fetch.fetch(asset, marker)
+        assert not marker.exists()
+    (marker.parent / "w.pth").write_bytes(b"weights")
     fetch.fetch(asset, marker)
     assert fetch.state(asset, marker.parent) == "present"
 

@@ -1,19 +1,14 @@
-import json
-from pathlib import Path
-
+import cv2
 import numpy as np
 import pytest
-from handgap.compose.paste import Layer, draw_partner, paste
-from handgap.compose.step import app
+from handgap.compose.labels import hidden_joints, occlusion, without_depth
+from handgap.compose.paste import Layer, coverage, match_colour, paste
 from handgap.core.conventions import MaskLabel
-from handgap.core.errors import CorruptFileError
-from handgap.core.images import decode_mask, decode_rgb, encode_mask, encode_rgb
+from handgap.core.images import decode_depth, encode_depth
 from handgap.core.seeds import rng
-from handgap.core.store import Store, write_store
-from typer.testing import CliRunner
+from scipy.ndimage import distance_transform_edt
 
 SIZE = 24
-PROVENANCE = {"study": "t", "seed": 0, "code": "c", "config": "k"}
 
 
 def picture(sample: int) -> np.ndarray:
@@ -24,36 +19,26 @@ def labels_of(sample: int, classes: int) -> np.ndarray:
     return rng(0, "test/labels", sample).integers(0, classes, (SIZE, SIZE)).astype(np.uint8)
 
 
-def write_side(path: Path, ids: list[int], classes: int, offset: int, valid: list[bool] | None = None) -> Path:
-    columns = {
-        "id": np.array(ids, np.int64),
-        "image": [encode_rgb(picture(sample + offset)) for sample in ids],
-        "mask": [encode_mask(labels_of(sample + offset, classes)) for sample in ids],
-        "valid": np.array(valid or [True] * len(ids)),
-        "flag": ["" if ok else "no mask" for ok in valid or [True] * len(ids)],
-    }
-    write_store(path, columns, **PROVENANCE)
-    return path
+def disc(row: float, column: float, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return (y - row) ** 2 + (x - column) ** 2 < radius**2
 
 
-def run(out: Path, synthetic: Path, real: list[Path], composition: dict, variant: str = "v") -> None:
-    arguments = ["compose", str(synthetic), "--variant", variant, "--composition", json.dumps(composition)]
-    arguments += [part for path in real for part in ("--real", str(path), "--masks", str(path))]
-    arguments += ["--out", str(out), "--study", "t", "--seed", "3", "--code", "c"]
-    CliRunner().invoke(app, arguments, catch_exceptions=False)
-
-
-def test_every_pixel_comes_from_where_it_should():
-    synthetic, source, labels = picture(0), picture(1), labels_of(0, 2)
-    parts = labels_of(1, 4)
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("has_arm", "has_object"), [(True, True), (True, False), (False, True), (False, False)])
+def test_every_pixel_comes_from_where_it_should(seed, has_arm, has_object):
+    synthetic, source, labels = picture(seed), picture(seed + 50), labels_of(seed, 2)
+    parts = labels_of(seed + 50, 5)
     arm, held = parts == MaskLabel.ARM, parts == MaskLabel.OBJECT
     before = synthetic.copy()
-    image, result = paste(synthetic, labels, Layer(source, arm), Layer(source, held))
+    image, result = paste(
+        synthetic, labels, Layer(source, arm) if has_arm else None, Layer(source, held) if has_object else None
+    )
     for y in range(SIZE):
         for x in range(SIZE):
-            if held[y, x]:
+            if has_object and held[y, x]:
                 expected, label = source[y, x], MaskLabel.OBJECT
-            elif arm[y, x] and labels[y, x] == 0:
+            elif has_arm and arm[y, x] and labels[y, x] == 0:
                 expected, label = source[y, x], MaskLabel.ARM
             else:
                 expected, label = synthetic[y, x], labels[y, x]
@@ -62,96 +47,101 @@ def test_every_pixel_comes_from_where_it_should():
     assert (synthetic == before).all()
 
 
-def test_nothing_to_paste_changes_nothing():
-    image, labels = paste(picture(0), labels_of(0, 2))
-    assert (image == picture(0)).all()
-    assert (labels == labels_of(0, 2)).all()
+def test_one_colour_fills_a_piece():
+    parts = labels_of(1, 4)
+    image, _ = paste(picture(0), labels_of(0, 2), held=Layer(np.uint8([9, 8, 7]), parts == MaskLabel.OBJECT))
+    assert (image[parts == MaskLabel.OBJECT] == [9, 8, 7]).all()
+    assert (image[parts != MaskLabel.OBJECT] == picture(0)[parts != MaskLabel.OBJECT]).all()
 
 
-def test_partner_is_another_valid_id_drawn_uniformly():
-    valid = np.array([2, 3, 5, 8])
-    drawn = [draw_partner(valid, 3, rng(0, "test/partner", k)) for k in range(3000)]
-    ids, counts = np.unique(drawn, return_counts=True)
-    assert ids.tolist() == [2, 5, 8]
-    assert np.abs(counts - 1000).max() < 120
-    with pytest.raises(ValueError, match="no valid image but 3"):
-        draw_partner(np.array([3]), 3, rng(0, "test/partner"))
+@pytest.mark.parametrize("feather", [1.01, 2.0, 3.5, 12.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_soft_edge_is_linear_in_the_distance_to_the_edge(seed, feather):
+    mask = cv2.GaussianBlur(rng(seed, "test/mask").random((SIZE, SIZE)), (5, 5), 1.5) > 0.5
+    assert mask.any() and not mask.all()
+    share = coverage(mask, feather)
+    signed = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
+    np.testing.assert_allclose(share, np.clip(0.5 + signed / feather, 0, 1), atol=1e-5)
+    assert ((share > 0.5) == mask).all()
 
 
-@pytest.fixture
-def sides(tmp_path):
-    synthetic = write_side(tmp_path / "synthetic.h5", [0, 1, 2, 3], classes=2, offset=0)
-    real = [
-        write_side(tmp_path / "real0.h5", [0, 1], classes=4, offset=100),
-        write_side(tmp_path / "real1.h5", [2, 3], classes=4, offset=100, valid=[True, False]),
-    ]
-    return synthetic, real
+@pytest.mark.parametrize("feather", [0.0, 0.5, 1.0])
+def test_up_to_one_pixel_the_edge_is_hard(feather):
+    mask = disc(12, 12, 7)
+    assert (coverage(mask, feather) == mask).all()
 
 
-def check(out: Path, source_of: dict[int, int], arm: bool = True, held: bool = True) -> None:
-    with Store(out) as store:
-        for row, sample in enumerate(store.column("id")):
-            source = source_of[int(sample)]
-            real = picture(source + 100)
-            parts = labels_of(source + 100, 4)
-            layers = [Layer(real, parts == label) for label in (MaskLabel.ARM, MaskLabel.OBJECT)]
-            expected, labels = paste(
-                picture(sample), labels_of(sample, 2), layers[0] if arm else None, layers[1] if held else None
-            )
-            assert (decode_rgb(store.column("image", row)) == expected).all()
-            assert (decode_mask(store.column("mask", row)) == labels).all()
+def test_no_mask_and_a_full_mask_have_no_edge():
+    assert (coverage(np.zeros((SIZE, SIZE), bool), 6.0) == 0).all()
+    assert (coverage(np.ones((SIZE, SIZE), bool), 6.0) == 1).all()
 
 
-def test_own_pieces_of_one_shard(tmp_path, sides):
-    synthetic, real = sides
-    run(tmp_path / "out.h5", synthetic, real, {"arm": "own", "object": "none"})
-    with Store(tmp_path / "out.h5") as store:
-        assert store.column("partner").tolist() == [0, 1, 2, 3]
-        assert store.column("valid").tolist() == [True, True, True, False]
-        assert store.column("flag").tolist()[3] == "no valid mask of the real image"
-        assert (decode_rgb(store.column("image", 3)) == picture(3)).all()
-        assert (decode_rgb(store.column("image", 0)) != picture(0)).any()
+def test_feathering_keeps_the_labels_the_hand_and_what_is_far_from_an_edge():
+    labels = np.where(disc(12, 16, 6), MaskLabel.HAND, MaskLabel.BACKGROUND).astype(np.uint8)
+    arm, held = Layer(picture(1), disc(12, 6, 8)), Layer(picture(2), disc(4, 16, 4))
+    hard, hard_labels = paste(picture(0), labels, arm, held)
+    soft, soft_labels = paste(picture(0), labels, arm, held, feather=4.0)
+    assert (soft_labels == hard_labels).all()
+    no_object = coverage(held.mask, 4.0) == 0
+    hand = (labels == MaskLabel.HAND) & no_object
+    assert (soft[hand] == picture(0)[hand]).all()
+    solid = (coverage(arm.mask, 4.0) == 1) & (labels != MaskLabel.HAND) & no_object
+    assert solid.any()
+    assert (soft[solid] == picture(1)[solid]).all()
+    untouched = (coverage(arm.mask, 4.0) == 0) & no_object
+    assert (soft[untouched] == picture(0)[untouched]).all()
+    assert (soft != hard).any()
 
 
-def test_random_pieces_are_the_same_in_any_shards(tmp_path, sides):
-    synthetic, real = sides
-    both = {"arm": "random", "object": "random"}
-    run(tmp_path / "whole.h5", synthetic, real, both)
-    with Store(tmp_path / "whole.h5") as store:
-        partners = dict(zip(store.column("id").tolist(), store.column("partner").tolist(), strict=True))
-        images = [item.tobytes() for item in store.column("image")]
-    assert all(partner in (0, 1, 2) and partner != sample for sample, partner in partners.items())
-    check(tmp_path / "whole.h5", partners)
-    part = write_side(tmp_path / "part.h5", [2, 3], classes=2, offset=0)
-    run(tmp_path / "part_out.h5", part, real[::-1], both)
-    with Store(tmp_path / "part_out.h5") as store:
-        assert [item.tobytes() for item in store.column("image")] == images[2:]
-    run(tmp_path / "other.h5", synthetic, real, both, variant="w")
-    with Store(tmp_path / "other.h5") as store:
-        assert store.column("partner").tolist() != list(partners.values())
+def lab(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image.reshape(-1, 1, 3).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[:, 0]
 
 
-def test_same_inputs_same_bytes(tmp_path, sides):
-    synthetic, real = sides
-    for name in ("a.h5", "b.h5"):
-        run(tmp_path / name, synthetic, real, {"fill": "rgb"})
-    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+def test_colour_matching_gives_a_region_the_mean_and_deviation_of_another():
+    generator = rng(0, "test/colour")
+    source = generator.normal((90, 120, 150), 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    target = generator.normal((150, 120, 100), 18, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    source[40:], target[:, 50:] = 7, 250
+    mine, its = np.zeros((2, 64, 64), bool)
+    mine[:40], its[:, :50] = True, True
+    matched = match_colour(source, mine, target, its)
+    wanted = lab(target[its])
+    np.testing.assert_allclose(lab(matched[mine]).mean(0), wanted.mean(0), atol=0.3)
+    np.testing.assert_allclose(lab(matched[mine]).std(0), wanted.std(0), rtol=0.03)
+    assert np.abs(match_colour(source, mine, source, mine).astype(int) - source).max() <= 1
+    flat = match_colour(np.full((64, 64, 3), 128, np.uint8), mine, target, its)
+    np.testing.assert_allclose(lab(flat[mine]).mean(0), wanted.mean(0), atol=0.5)
 
 
-def test_random_colours_replace_the_pixels_but_not_the_masks(tmp_path, sides):
-    synthetic, real = sides
-    run(tmp_path / "rgb.h5", synthetic, real, {"fill": "rgb"})
-    run(tmp_path / "own.h5", synthetic, real, {"fill": "real"})
-    with Store(tmp_path / "rgb.h5") as coloured, Store(tmp_path / "own.h5") as own:
-        labels = decode_mask(own.column("mask", 0))
-        assert (decode_mask(coloured.column("mask", 0)) == labels).all()
-        changed = (decode_rgb(coloured.column("image", 0)) != decode_rgb(own.column("image", 0))).any(-1)
-    pasted = labels >= MaskLabel.ARM
-    assert not changed[~pasted].any()
-    assert changed[pasted].mean() > 0.99
+def test_without_a_hand_on_either_side_colours_stay():
+    none, some = np.zeros((SIZE, SIZE), bool), np.ones((SIZE, SIZE), bool)
+    for regions in ((none, some), (some, none)):
+        assert (match_colour(picture(0), regions[0], picture(1), regions[1]) == picture(0)).all()
 
 
-def test_masks_of_other_samples_are_refused(tmp_path, sides):
-    synthetic, real = sides
-    with pytest.raises(CorruptFileError, match="no sample 2"):
-        run(tmp_path / "out.h5", synthetic, real[:1], {})
+def test_joints_under_the_object_are_hidden_those_on_the_arm_are_not():
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:10, 10:20], labels[5:10, 20:25] = MaskLabel.OBJECT, MaskLabel.ARM
+    K = np.array([[100.0, 0, 0], [0, 100.0, 0], [0, 0, 1]])
+    pixels = np.array([[10.0, 5.0], [9.99, 5.0], [19.99, 9.99], [20.0, 7.0], [-3.0, 7.0], [31.0, 7.0]])
+    joints = np.concatenate([pixels / 100.0, np.ones((6, 1))], 1)
+    assert hidden_joints(joints, K, labels).tolist() == [True, False, True, False, False, False]
+
+
+def test_occlusion_is_the_share_of_the_hand_under_the_object():
+    before, after = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    before[:4] = after[:4] = MaskLabel.HAND
+    after[3:6] = MaskLabel.OBJECT
+    assert occlusion(before, after) == pytest.approx(0.25)
+    assert occlusion(np.zeros((2, 2), np.uint8), after[:2, :2]) == 0
+
+
+def test_depth_goes_where_a_piece_is():
+    metres = np.zeros((8, 8), np.float32)
+    metres[2:6, 2:6] = 0.5
+    pasted = np.zeros((8, 8), bool)
+    pasted[4:] = True
+    data = encode_depth(metres)
+    left = decode_depth(without_depth(data, pasted, "d"))
+    assert (left == np.where(pasted, 0, metres)).all()
+    assert without_depth(data, np.zeros((8, 8), bool), "d") is data

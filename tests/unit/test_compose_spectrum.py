@@ -3,83 +3,24 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from handgap.compose.amplitude import augment_amplitude, draw_noise, noise_scale, scale_amplitude
-from handgap.compose.spectrum import Profile, compare, log_amplitude, radial_bins
-from handgap.compose.step import app
+from handgap.compose.spectrum import (
+    Profile,
+    VarianceRatio,
+    bootstrap_weights,
+    compare,
+    distance_table,
+    log_amplitude,
+    radial_bins,
+)
+from handgap.compose.spectrum_step import app
+from handgap.core.errors import ConfigError, CorruptFileError
 from handgap.core.images import encode_rgb
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
+from handgap.report import figures
 from typer.testing import CliRunner
 
-SETTINGS = {"alpha": 3.0, "beta": 0.25, "k": 2.0}
-
-
-def images(batch: int, height: int, width: int) -> np.ndarray:
-    return rng(0, "test/amplitude").random((batch, 3, height, width))
-
-
-def half_noise(full: np.ndarray) -> np.ndarray:
-    """Noise of the half spectrum that does what PASTA's noise of the whole one does."""
-    width = full.shape[-1]
-    mirrored = np.roll(full[..., ::-1, ::-1], (1, 1), (-2, -1))
-    half = (full + mirrored)[..., : width // 2 + 1] / 2
-    half[..., 0] = full[..., 0]
-    if width % 2 == 0:
-        half[..., -1] = full[..., width // 2]
-    return half
-
-
-@pytest.mark.parametrize("size", [(16, 20), (15, 21), (16, 21)])
-def test_equals_the_formula_written_out(size):
-    x = images(2, *size)
-    noise = rng(0, "test/noise").normal(1.0, 2.0, x.shape)
-    spectrum = np.fft.fft2(x)
-    expected = np.fft.ifft2(np.abs(spectrum) * noise * np.exp(1j * np.angle(spectrum))).real
-    result = scale_amplitude(torch.from_numpy(x), torch.from_numpy(half_noise(noise)))
-    np.testing.assert_allclose(result.numpy(), expected, atol=1e-10)
-
-
-@pytest.mark.parametrize("size", [(16, 20), (15, 21)])
-def test_noise_is_distributed_as_the_formulas(size):
-    height, width = size
-    shape = torch.Size((4000, 1, height, width))
-    drawn = draw_noise(shape, **SETTINGS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    radius = np.hypot(np.fft.fftfreq(height, 1 / height)[:, None], np.fft.fftfreq(width, 1 / width))
-    sigma = (3.0 * radius / np.hypot(height // 2, width // 2)) ** 2 + 0.25
-    np.testing.assert_allclose(noise_scale(height, width, **SETTINGS), sigma[:, : width // 2 + 1], rtol=1e-5)
-    full = rng(0, "test/full").normal(1.0, sigma, (4000, 1, height, width))
-    expected = half_noise(full)
-    np.testing.assert_allclose(drawn.std(0).numpy(), expected.std(0), rtol=0.12)
-    np.testing.assert_allclose(drawn.mean(0).numpy(), 1.0, atol=0.5)
-
-
-def test_sigma_runs_from_beta_to_alpha_squared_plus_beta():
-    scale = noise_scale(224, 224, **SETTINGS)
-    assert scale[0, 0] == pytest.approx(0.25)
-    assert scale.max() == pytest.approx(9.25)
-
-
-def test_phase_is_kept():
-    x = torch.from_numpy(images(2, 32, 32)).float()
-    noise = draw_noise(x.shape, **SETTINGS, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
-    before, after = torch.fft.fft2(x.double()), torch.fft.fft2(scale_amplitude(x.double(), noise.double()))
-    turned = torch.exp(1j * (after.angle() - before.angle()))
-    off_sign = torch.minimum((turned - 1).abs(), (turned + 1).abs())  # a negative factor turns the phase by pi
-    assert off_sign[after.abs() > 1e-6].max() < 1e-5
-
-
-def test_augmentation_is_seeded_clipped_and_off_for_no_noise():
-    x = torch.from_numpy(images(2, 32, 32)).float()
-    first, again, other = (
-        augment_amplitude(x, **SETTINGS, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.min() >= 0.0
-    assert first.max() <= 1.0
-    still = augment_amplitude(x, 0.0, 0.0, 2.0, torch.Generator().manual_seed(1))
-    torch.testing.assert_close(still, x, atol=1e-5, rtol=0)
+BANDS, SIZE = 8, 32
 
 
 def test_log_amplitude_of_a_cosine_is_a_single_peak():
@@ -94,46 +35,153 @@ def test_log_amplitude_of_a_cosine_is_a_single_peak():
     assert index[0, 0] == -1
 
 
-def spectra(scale: float, n: int, shift: float = 0.0) -> np.ndarray:
-    return (shift + scale * rng(0, "test/spectra", n).normal(size=(n, 32, 17))).astype(np.float32)
+def spectra(scale: float | np.ndarray, n: int, shift: float = 0.0, seed: int = 0) -> np.ndarray:
+    return (shift + scale * rng(0, "test/spectra", seed).normal(size=(n, SIZE, 17))).astype(np.float32)
 
 
-def profile(values: np.ndarray) -> Profile:
-    return Profile(values, 32, 8, 200, rng(0, "test/bootstrap"))
+def profile(values: np.ndarray, resamples: int = 200, seed: int = 0) -> Profile:
+    weights = bootstrap_weights(len(values), resamples, rng(0, "test/bootstrap", seed))
+    return Profile(values, SIZE, BANDS, weights)
+
+
+def by_band(values: list[float]) -> np.ndarray:
+    """A value for each frequency, by its band."""
+    return np.array([*values, 1.0])[radial_bins(SIZE, SIZE, BANDS)[1]]
 
 
 def test_profile_is_the_plain_mean_and_variance():
     values = spectra(2.0, 50, shift=5.0)
-    result, (_, index) = profile(values), radial_bins(32, 32, 8)
-    for k in range(8):
+    result, (_, index) = profile(values), radial_bins(SIZE, SIZE, BANDS)
+    for k in range(BANDS):
         assert result.mean[0, k] == pytest.approx(values[:, index == k].mean(), rel=1e-4)
         assert result.variance[0, k] == pytest.approx(values.var(0, ddof=1)[index == k].mean(), rel=1e-3)
 
 
+def test_a_resample_is_the_profile_of_the_images_it_draws():
+    values = spectra(2.0, 20)
+    weights = bootstrap_weights(20, 5, rng(0, "test/bootstrap"))
+    drawn = np.repeat(values, np.rint(weights[3] * 20).astype(int), axis=0)
+    assert len(drawn) == 20
+    again = Profile(drawn, SIZE, BANDS, bootstrap_weights(20, 1, rng(0, "test/bootstrap")))
+    result = Profile(values, SIZE, BANDS, weights)
+    np.testing.assert_allclose(result.mean[3], again.mean[0], atol=1e-5)
+    np.testing.assert_allclose(result.variance[3], again.variance[0], rtol=1e-4)
+
+
 def test_comparison_states_what_was_put_in():
-    table = compare({"real": profile(spectra(2.0, 400)), "flat": profile(spectra(1.0, 300, 0.5))}, "real")
+    table = compare({"real": profile(spectra(2.0, 400)), "flat": profile(spectra(1.0, 400, 0.5, seed=1))}, "real")
     numbers = table[table.reference == "real"].set_index("statistic")
-    assert numbers.loc["variance_ratio", "value"] == pytest.approx(0.25, abs=0.01)
-    assert numbers.loc["variance_ratio", "ci_low"] < 0.25 < numbers.loc["variance_ratio", "ci_high"]
+    overall = numbers.loc["variance_ratio_overall"]
+    assert overall.value == pytest.approx(0.25, abs=0.01)
+    assert overall.ci_low < 0.25 < overall.ci_high
     assert numbers.loc["distance", "value"] == pytest.approx(np.hypot(0.5, 1.0), abs=0.03)
+    assert numbers.loc["p_lower_everywhere", "value"] == pytest.approx(1 / 201)
     same = compare({"real": profile(spectra(2.0, 100)), "same": profile(spectra(2.0, 100))}, "real")
     assert same[same.statistic == "distance"].value.item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_spectrum_step(tmp_path):
-    for name, contrast in (("real", 100), ("composed", 40)):
-        pixels = 128 + rng(0, "test/step").integers(-contrast, contrast, (6, 64, 64, 3))
-        pixels[:3] = 128  # images differ in their amplitudes
+def test_one_band_that_is_not_lower_spoils_the_finding():
+    scale = by_band([0.5] * BANDS)
+    everywhere = VarianceRatio(profile(spectra(scale, 300)), profile(spectra(1.0, 300, seed=1)))
+    scale = by_band([0.5] * 5 + [1.3] + [0.5] * (BANDS - 6))
+    all_but_one = VarianceRatio(profile(spectra(scale, 300)), profile(spectra(1.0, 300, seed=1)))
+    assert everywhere.p_everywhere < 0.01
+    assert (everywhere.high < 1).all()
+    assert all_but_one.p_everywhere > 0.99
+    assert all_but_one.low[5] > 1
+    assert all_but_one.overall[0] < 0.7
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])  # exposure moves all frequencies of a photograph together
+def test_intervals_hold_for_all_bands_at_once_and_equal_groups_are_seldom_called_lower(common):
+    def group(seed: int) -> Profile:
+        exposure = common * rng(0, "test/exposure", seed).normal(size=(60, 1, 1))
+        return profile((exposure + spectra(0.5, 60, seed=seed)).astype(np.float32), 200, seed // 2)
+
+    missed = lower = 0
+    for trial in range(100):
+        ratio = VarianceRatio(group(2 * trial), group(2 * trial + 1))
+        missed += bool(((ratio.low > 1) | (ratio.high < 1)).any())
+        lower += ratio.p_everywhere < 0.05
+    assert missed <= 14  # 5 expected of 100
+    assert lower <= 12
+
+
+def test_pairs_are_compared_once_each_and_shown_as_a_table():
+    groups = {name: profile(spectra(2.0, 50, shift)) for name, shift in (("real", 0.0), ("b", 1.0), ("c", 3.0))}
+    table = compare(groups, "real")
+    pairs = table[table.statistic == "distance"]
+    assert list(zip(pairs.group, pairs.reference, strict=True)) == [("b", "real"), ("c", "real"), ("c", "b")]
+    np.testing.assert_allclose(pairs.value, [1.0, 3.0, 2.0], atol=1e-3)
+    matrix = distance_table(table)
+    assert list(matrix.index) == list(matrix.columns) == ["real", "b", "c"]
+    assert matrix.loc["c", "b"] == matrix.loc["b", "c"] == "2.000 [2.000, 2.000]"
+    assert (np.diag(matrix) == "0").all()
+
+
+@pytest.fixture
+def shards(tmp_path):
+    for name, contrast, first in (("real", 100, 0), ("synthetic", 60, 0), ("composed", 40, 2)):
+        pixels = 128 + rng(0, "test/step").integers(-contrast, contrast, (8, 64, 64, 3))
+        pixels[::2] = 128 + (pixels[::2] - 128) // 2  # images differ in their amplitudes
         columns = {
-            "id": np.arange(6),
+            "id": np.arange(first, first + 8),
             "image": [encode_rgb(image.astype(np.uint8)) for image in pixels],
-            "valid": np.ones(6, bool),
+            "valid": np.arange(8) != 5,
         }
         write_store(tmp_path / f"{name}.h5", columns, study="t", seed=0, code="c", config="k")
-    arguments = [part for name in ("real", "composed") for part in ("--group", f"{name}={tmp_path / name}.h5")]
-    out = tmp_path / "spectra.csv"
-    arguments = ["spectrum", *arguments, "--amplitude", json.dumps(SETTINGS), "--seed", "0", "--out", str(out)]
+    return tmp_path
+
+
+def measure(folder, names, amplitude=None):
+    arguments = [part for name in names for part in ("--group", f"{name}={folder / name}.h5")]
+    arguments += ["--amplitude", json.dumps(amplitude or {}), "--seed", "0"]
+    arguments += ["--out", str(folder / "spectra.csv"), "--distances", str(folder / "distances.csv")]
     CliRunner().invoke(app, arguments, catch_exceptions=False)
-    table = pd.read_csv(out)
-    assert set(table.group) == {"real", "composed", "augmented"}
+    return pd.read_csv(folder / "spectra.csv")
+
+
+@pytest.mark.parametrize("method", ["pasta", "fda"])
+def test_spectrum_step(shards, method):
+    table = measure(shards, ("real", "synthetic", "composed"), {"method": method})
+    assert set(table.group) == {"real", "synthetic", "composed", "augmented"}
     assert len(table[(table.group == "real") & (table.statistic == "mean")]) == 32
+    assert set(table.n) == {4}  # ids 2, 3, 4, 6: those valid in every group
+    assert pd.read_csv(shards / "distances.csv", index_col=0).shape == (4, 4)
+    first = (shards / "spectra.csv").read_bytes()
+    measure(shards, ("real", "synthetic", "composed"), {"method": method})
+    assert (shards / "spectra.csv").read_bytes() == first
+
+
+def test_groups_that_cannot_be_compared_are_refused(shards):
+    with pytest.raises(ConfigError, match="no group named composed"):
+        measure(shards, ("real", "synthetic"))
+    columns = {"id": np.arange(40, 48), "image": [encode_rgb(np.zeros((8, 8, 3), np.uint8))] * 8}
+    columns["valid"] = np.ones(8, bool)
+    write_store(shards / "composed.h5", columns, study="t", seed=0, code="c", config="k")
+    with pytest.raises(CorruptFileError, match="fewer than two samples are valid in all"):
+        measure(shards, ("real", "synthetic", "composed"))
+
+
+def finding(scale: float) -> pd.DataFrame:
+    groups = {"real": profile(spectra(1.0, 200)), "synthetic": profile(spectra(scale, 200, seed=1))}
+    return compare(groups, "real")
+
+
+def test_the_finding_is_stated_as_the_numbers_say():
+    assert "lower in 8 of 8 bands, higher in 0" in figures.spectrum_finding(finding(0.6))
+    assert "holds here (p = 0.005" in figures.spectrum_finding(finding(0.6))
+    assert "lower in 0 of 8 bands, higher in 8" in figures.spectrum_finding(finding(1.5))
+    assert "is not confirmed here (p = 1.000" in figures.spectrum_finding(finding(1.5))
+    table = finding(0.6)
+    with pytest.raises(CorruptFileError, match="synthetic and real images are not compared"):
+        figures.spectrum_finding(table[table.statistic != "variance_ratio"])
+
+
+def test_the_same_spectra_give_the_same_figure(tmp_path):
+    for run in "ab":
+        figures.save(figures.spectrum_figure(finding(0.6), "Spectra"), tmp_path / f"{run}.png", tmp_path / f"{run}.svg")
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    with pytest.raises(CorruptFileError, match="columns missing: n"):
+        figures.spectrum_figure(finding(0.6).drop(columns="n"), "Spectra")

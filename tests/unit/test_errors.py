@@ -95,7 +95,7 @@ def evaluate(pred: Path, truth: Path, out: Path, settings: str = "{}") -> list[o
 
 def compose(synthetic: Path, real: Path, masks: Path, out: Path, composition: str = "{}") -> list[object]:
     options = ("--real", real, "--masks", masks, "--variant", "own", "--composition", composition)
-    return ["compose", synthetic, *options, "--out", out, *COMMON]
+    return [synthetic, *options, "--out", out, *COMMON]
 
 
 def synthetic(fit: Path, textures: Path, out: Path, settings: str = "{}") -> list[object]:

@@ -73,9 +73,30 @@ def test_annotation_hand_is_a_disk_of_manos_size(models):
 
 def test_weights_and_regressors_are_partitions_of_unity(models):
     mano, nimble = models
-    for rows in (mano["weights"], nimble["weights"], mano["J_regressor"], nimble["mano_weights"]):
+    for rows in (
+        mano["weights"],
+        nimble["weights"],
+        mano["J_regressor"],
+        mano["keypoint_regressor"],
+        nimble["mano_weights"],
+    ):
         assert rows.min() >= -1e-6
         np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
+
+
+def test_labels_joints_lie_where_mano_has_them(models):
+    """Lengths wrist to knuckle over those of index and middle finger: mean of two published MANO meshes."""
+    mano, _ = models
+    joints, bones = (mano[f"{name}_regressor"] @ mano["v_template"] for name in ("keypoint", "J"))
+    tips = mano["v_template"][mano["tip_vertices"]]
+    fingers = sum(
+        np.linalg.norm(np.diff([*joints[first : first + 3], tip], axis=0), axis=1).sum()
+        for first, tip in ((1, tips[1]), (4, tips[2]))
+    )
+    knuckles = np.linalg.norm(joints[[1, 4, 10, 7]] - joints[0], axis=1)
+    np.testing.assert_allclose(knuckles / fingers, [0.585, 0.591, 0.527, 0.504], atol=0.015)
+    # MANO's wrist, a centimetre nearer to the fingers than the joint the hand turns about
+    np.testing.assert_allclose(joints[0] - bones[0], [0.0, 0.0097, -0.0043], atol=0.001)
 
 
 def test_stump_is_flat_and_lies_behind_the_wrist(models):

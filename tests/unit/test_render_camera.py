@@ -3,6 +3,7 @@ import pytest
 from handgap.core.config.dataset import Dataset
 from handgap.core.images import decode_rgb
 from handgap.render.camera import Camera, _streak
+from handgap.render.light import SKIN
 
 SUBJECT = np.zeros((64, 64), bool)
 SUBJECT[16:48, 16:48] = True
@@ -10,13 +11,15 @@ SUBJECT[16:48, 16:48] = True
 
 def developed(linear, seed=0, **settings):
     generator = np.random.default_rng(seed)
-    return Camera.draw(generator).develop(linear, SUBJECT, generator, Dataset(**settings))
+    return Camera.draw(generator).develop(linear, SUBJECT, SKIN, generator, Dataset(**settings))
 
 
 def test_pictures_of_one_camera_differ_by_noise_alone():
     light, camera = np.random.default_rng(0).uniform(0.1, 0.9, (64, 64, 3)), Camera.draw(np.random.default_rng(2))
     settings = Dataset(noise=0.3, motion_blur_ratio=0.0)
-    first, second = (camera.develop(light, SUBJECT, np.random.default_rng(k), settings).astype(int) for k in (0, 1))
+    first, second = (
+        camera.develop(light, SUBJECT, SKIN, np.random.default_rng(k), settings).astype(int) for k in (0, 1)
+    )
     assert 0 < np.abs(first - second).mean() < 5
     assert abs(first.mean() - second.mean()) < 0.2
 
@@ -50,6 +53,6 @@ def test_motion_streak_keeps_light_and_place(angle):
 def test_photograph_is_a_jpeg_of_the_developed_picture():
     light = np.full((64, 64, 3), 0.3)
     generator = np.random.default_rng(0)
-    data = Camera.draw(generator).photograph(light, SUBJECT, generator, Dataset(noise=0.0))
+    data = Camera.draw(generator).photograph(light, SUBJECT, SKIN, generator, Dataset(noise=0.0))
     assert bytes(data[:2]) == b"\xff\xd8"
     assert np.abs(decode_rgb(data).astype(int) - developed(light, noise=0.0)).mean() < 3

@@ -192,6 +192,9 @@ def test_rows_among_the_hands_are_no_hands(hands):
 def test_faulty_calls_are_explained(hands, tmp_path):
     with pytest.raises(ConfigError, match="SAMPLES_DIR"):
         CliRunner().invoke(app, ["folder"], catch_exceptions=False)
+    for out in (tmp_path, hands / "readme.txt" / "out.h5"):
+        with pytest.raises(ConfigError, match=f"OUT {out}: a folder, or below a file"):
+            CliRunner().invoke(app, ["folder", str(hands), str(out)], catch_exceptions=False)
     with pytest.raises(ConfigError, match=r"config_syn_data\.json: hdri_bg_path"):
         run(hands, tmp_path / "out.h5", hdri_bg_path="nowhere")
 

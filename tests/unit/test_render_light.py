@@ -5,7 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handgap.core.config.render import Render
-from handgap.render.light import LEVEL, camera_orientation, draw_light
+from handgap.render.light import (
+    AUTOMATIC,
+    LEVEL,
+    LUMINANCE,
+    MIDDLE_GREY,
+    SHEEN,
+    SKIN,
+    camera_orientation,
+    draw_light,
+    meter,
+    white_balance,
+)
 from handgap.render.released import NORMAL_STRENGTH, ReleasedConfig, draw_world
 
 MAPS = [Path(f"{k}.exr") for k in range(5)]
@@ -68,7 +79,7 @@ def synthetic_scene(**settings):
 
 def test_plain_material_is_the_papers():
     skin, plain = (synthetic_scene(subsurface=on).parts[0].material for on in (True, False))
-    assert skin.subsurface and skin.normal_strength == 1.0 and 0.8 <= skin.roughness_gain <= 1.2
+    assert skin.subsurface and skin.normal_strength == 1.0 and 0.9 <= skin.roughness_gain <= 1.25
     assert not plain.subsurface and plain.normal_strength == NORMAL_STRENGTH == 1.5 and plain.roughness_gain == 1.0
     assert plain.skin == skin.skin
 
@@ -84,11 +95,13 @@ def test_plain_material_wears_no_roughness_map():
             grey = np.full((4, 4, 3), 90, np.uint8)
             return {"diffuse": grey, "normal": grey, "specular": grey, "roughness": grey[..., 0]}
 
-    uv = np.zeros((3, 2))
+    uv = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     faces = np.array([[0, 1, 2]])
     part = MeshPart("hand", np.eye(3), faces, 1, SkinMaterial(0, False, 1.0, NORMAL_STRENGTH), uv, faces)
     bsdf = next(
-        node for node in MaterialBook(WithoutRoughness(Skins())).of(part).node_tree.nodes if "Roughness" in node.inputs
+        node
+        for node in MaterialBook(WithoutRoughness(Skins())).of(part, 300.0).node_tree.nodes
+        if "Roughness" in node.inputs
     )
     assert bsdf.inputs["Roughness"].default_value == pytest.approx(0.5) and not bsdf.inputs["Roughness"].links
     assert bsdf.inputs["Specular IOR Level"].links and bsdf.inputs["Subsurface Weight"].default_value == 0.0
@@ -99,3 +112,33 @@ def test_rotation_of_the_maps_is_the_studys():
     orientation = synthetic_scene(hdri_rotation="released").light.orientation
     np.testing.assert_allclose(orientation[:, 0], [1.0, 0.0, 0.0], atol=1e-12)
     assert abs(synthetic_scene().light.orientation[0, 0]) < 0.999
+
+
+def lit(albedo, light, background=0.3):
+    """A hand of one colour in the middle of a grey room, and where it is."""
+    hand = np.zeros((40, 40), bool)
+    hand[10:30, 10:30] = True
+    return np.where(hand[..., None], (albedo + SHEEN) * light, background * np.asarray(light)), hand
+
+
+@pytest.mark.parametrize("albedo", [SKIN, np.array([0.2, 0.08, 0.04]), np.array([0.72, 0.45, 0.34])])
+def test_white_balance_takes_the_lights_colour_away_whatever_the_skin_and_the_background(albedo):
+    light = np.array([1.6, 1.0, 0.5])
+    for background in (0.3, np.array([0.05, 0.4, 0.03])):
+        linear, hand = lit(albedo, light, background)
+        np.testing.assert_allclose(white_balance(linear, hand, 1.0, albedo), light[1] / light)
+        np.testing.assert_allclose(white_balance(linear, hand, 0.5, albedo), np.sqrt(light[1] / light))
+        np.testing.assert_array_equal(white_balance(linear, hand, 0.0, albedo), 1.0)
+    np.testing.assert_array_equal(white_balance(linear, np.zeros_like(hand), 1.0), 1.0)
+
+
+def test_fair_and_dark_skin_keep_most_of_their_difference():
+    exposed = []
+    for luminance in (0.08, 0.45):
+        albedo = np.full(3, luminance)
+        linear, hand = lit(albedo, 7.0 * np.ones(3))
+        exposed.append((linear[hand] @ LUMINANCE).mean() * meter(linear, hand, albedo, weight=1.0))
+    dark, fair = (value + SHEEN for value in (0.08, 0.45))
+    assert exposed[1] / exposed[0] == pytest.approx((fair / dark) ** (1.0 - AUTOMATIC))
+    linear, hand = lit(np.full(3, MIDDLE_GREY - SHEEN), 7.0 * np.ones(3))  # skin as bright as the card reads as it
+    assert meter(linear, hand, np.full(3, MIDDLE_GREY - SHEEN), weight=1.0) == pytest.approx(1.0 / 7.0)

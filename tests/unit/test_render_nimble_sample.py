@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from handgap.render.nimble_sample import parse_obj, read_sample
@@ -75,6 +76,21 @@ def test_sample_comes_in_metres_and_simple_order(tmp_path, scale):
     }
 
 
+def test_joints_and_mesh_may_have_different_units(tmp_path):
+    folder = write_hand(tmp_path / "hand")
+    whole = read_sample(folder).joints
+    metres = np.array(json.loads((folder / "joints.json").read_text())) / 1000
+    (folder / "joints.json").write_text(json.dumps(metres.tolist()))
+    np.testing.assert_allclose(read_sample(folder).joints, whole, atol=1e-9)
+
+
+def test_maps_of_one_pixel_and_of_any_kind_are_read(tmp_path):
+    folder = write_hand(tmp_path / "hand")
+    for mode, value in {"L": 90, "LA": (90, 7), "RGBA": (90, 90, 90, 0), "RGB": (90, 90, 90)}.items():
+        Image.new(mode, (1, 1), value).save(folder / "spec.png")
+        assert read_sample(folder).maps["specular"].tolist() == [[[90, 90, 90]]]
+
+
 def test_digest_follows_the_content(tmp_path):
     first, second = write_hand(tmp_path / "a"), write_hand(tmp_path / "b")
     assert read_sample(first).digest == read_sample(second).digest
@@ -133,6 +149,8 @@ def remove(name):
         (write("joints.json", "[[1, 2, 3]]"), r"^joints.json: \(1, 3\) numbers, expected \(21, 3\)"),
         (write("joints.json", '{"joints": []}'), "^joints.json: not a list"),
         (write("joints.json", "[[1, 2], [3]]"), "^joints.json: not a list"),
+        (write("joints.json", 100_000 * "["), "^joints.json: not a list"),
+        (write("joints.json", json.dumps([[1.0, 2.0, 3.0]] * 20)), r"^joints.json: \(20, 3\) numbers"),
         (write("joints.json", json.dumps([[float("nan")] * 3] * 21)), "^joints.json: .*finite"),
         (spoil_order, "^joints.json: not in MANO's joint order"),
         (spoil_place, "^joints.json: up to .* mm off the skin"),
@@ -159,3 +177,16 @@ def test_damaged_maps_are_always_explained(tmp_path):
             read_sample(folder)
         except GeometryError as error:
             assert "diffuse.png" in str(error)
+
+
+def test_maps_of_any_depth_and_kind_have_the_same_values(tmp_path):
+    folder = write_hand(tmp_path / "hand")
+    wide = np.full((16, 16), 90 * 257, np.uint16)
+    for picture in (Image.fromarray(wide), Image.new("L", (16, 16), 90), Image.new("LA", (16, 16), (90, 7))):
+        picture.save(folder / "spec.png")
+        assert (read_sample(folder).maps["specular"] == 90).all()
+    cv2.imwrite(str(folder / "spec.png"), np.stack([wide] * 3, 2))
+    assert (read_sample(folder).maps["specular"] == 90).all()
+    Image.new("F", (16, 16), 0.3).save(folder / "spec.png", format="TIFF")
+    with pytest.raises(GeometryError, match=r"^spec.png: .*floating-point"):
+        read_sample(folder)

@@ -1,12 +1,13 @@
 """Cycles against the labels' z-buffer: silhouettes at any K, same pixels twice, no trace of the picture before."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import trimesh
 from handgap.core.conventions import MaskLabel
-from handgap.core.errors import ConfigError, MissingAssetError
+from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.render.labels import rasterise
 from handgap.render.light import camera_orientation, expose, find_hdris, meter, share, tone_map, without_ringing
 from handgap.render.spec import Lamp, Lens, MeshPart, Panorama, PlainWorld, SceneSpec, SkinMaterial, SurfaceMaterial
@@ -118,6 +119,40 @@ def test_cache_keeps_the_images_used_last_within_its_limit():
     bpy.data.images.remove(bpy.data.images["cached big"])
 
 
+class Preferences:
+    """Of Cycles, on a machine with some GPUs; each kind's list of devices ends with the CPU, as Blender's does."""
+
+    def __init__(self, **gpus):
+        cpu = SimpleNamespace(type="CPU", name="cpu", use=True)
+        self.lists = {
+            kind: [*(SimpleNamespace(type=kind, name=n, use=False) for n in gpus[kind]), cpu] for kind in gpus
+        }
+        self.compute_device_type = "NONE"
+
+    def get_devices_for_type(self, kind):
+        return self.lists.get(kind, [])
+
+    def used(self, kind):
+        return [device.name for device in self.lists[kind] if device.use]
+
+
+def test_all_visible_gpus_are_used_by_optix_first_and_without_the_cpu():
+    from handgap.render.worker import enable_gpu
+
+    both = Preferences(OPTIX=["a", "b"], CUDA=["a", "b", "old"])
+    assert enable_gpu(both) and both.compute_device_type == "OPTIX" and both.used("OPTIX") == ["a", "b"]
+    old = Preferences(OPTIX=[], CUDA=["old"])
+    assert enable_gpu(old) and old.compute_device_type == "CUDA" and old.used("CUDA") == ["old"]
+    for none in (Preferences(), Preferences(OPTIX=[], CUDA=[])):
+        assert not enable_gpu(none) and none.compute_device_type == "NONE"
+
+
+def test_without_a_gpu_cycles_draws_on_the_cpu(renderer):
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    kinds = {device.type for kind in ("OPTIX", "CUDA") for device in preferences.get_devices_for_type(kind)}
+    assert bpy.context.scene.cycles.device == ("GPU" if kinds & {"OPTIX", "CUDA"} else "CPU")
+
+
 def test_up_is_up(renderer, hdri):
     picture = renderer.render(scene(hdri, K0, 120, 100))
     assert picture[5].mean() == pytest.approx(0.0, abs=0.01) and picture[-5].mean() == pytest.approx(1.0, abs=0.01)
@@ -190,6 +225,9 @@ def test_missing_inputs_are_named(tmp_path, renderer):
         find_hdris([tmp_path])
     with pytest.raises(MissingAssetError, match="no such environment map"):
         renderer.render(scene(tmp_path / "none.exr", K0, 60, 50))
+    (tmp_path / "damaged.exr").write_bytes(b"no map")
+    with pytest.raises(CorruptFileError, match=r"damaged\.exr: .*cannot read"):
+        renderer.render(scene(tmp_path / "damaged.exr", K0, 60, 50))
     skewed = K0.copy()
     skewed[0, 1] = 5.0
     with pytest.raises(ConfigError, match="skew"):

@@ -92,6 +92,37 @@ def view(
 
 
 @app.command()
+def segment(
+    folder: Annotated[Path, typer.Argument(help="folder of photos; subfolders are searched too")],
+    out: Annotated[Path, typer.Option(help="folder for masks/, overlays/ and hands.csv")],
+    segmenter: Annotated[Literal["mobilesam", "vit_b", "vit_l", "vit_h"], typer.Option(help="model")] = "mobilesam",
+    boxes: Annotated[Literal["palm", "grounding_dino"], typer.Option(help="how hands are found")] = "palm",
+    weights: Annotated[Path, typer.Option(help="file of the segmenter's weights, or folder of assets")] = ROOT
+    / "results/assets",
+) -> None:
+    """Cut hands, arms and held objects out of a folder of photos."""
+    from handgap.core.config.segment import GROUNDING_DINO, SAM_INPUT, SEGMENTERS, VOCAB, Segment
+    from handgap.core.provenance import code_of, file_sha256, settings_hash
+    from handgap.report.draw import draw_mask
+    from handgap.segment.finders import open_finder
+    from handgap.segment.photos import MAX_HANDS, PhotoSegmenter, segment_folder
+    from handgap.segment.sam import SamSegmenter
+
+    settings = Segment(segmenter=segmenter, boxes=boxes, input_size=SAM_INPUT)
+    files = [SEGMENTERS[segmenter].find(weights)]
+    if boxes == "grounding_dino":
+        assets = weights.parent if weights.is_file() else weights
+        files += [GROUNDING_DINO.find(assets), VOCAB.find(assets)]
+    made_from = [settings.model_dump(mode="json"), code_of("segment.photos"), *map(file_sha256, files)]
+    model = SamSegmenter.load(files[0], settings)
+    with open_finder(settings, *files[1:], max_hands=MAX_HANDS) as finder:
+        photos = PhotoSegmenter(finder, model, settings)
+        outcome = segment_folder(folder, out, photos, settings_hash(made_from), draw_mask)
+    typer.echo(outcome.summary())
+    typer.echo(out / "hands.csv")
+
+
+@app.command()
 def evaluate(
     pred: Annotated[Path, typer.Option(help="predictions (.h5)")],
     truth: Annotated[list[Path], typer.Option(help="shards with the true joints and vertices; repeat it")],

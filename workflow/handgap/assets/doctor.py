@@ -8,7 +8,7 @@ from rich.table import Table
 from handgap.assets.fetch import state
 from handgap.assets.table import Asset
 
-STYLES = {"present": "green", "missing": "yellow", "corrupt": "bold red"}
+STYLES = {"present": "green", "missing": "yellow", "unchecked": "cyan", "corrupt": "bold red"}
 
 
 def doctor_table(assets: Mapping[str, Asset], root: Path) -> Table:

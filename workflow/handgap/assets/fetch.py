@@ -38,6 +38,10 @@ def fetch(asset: Asset, marker: Path) -> None:
         present = manual_files(asset, folder)
         if not present:
             raise MissingAssetError(folder / asset.file, f"not there; needed by {asset.needed_by}", asset.how_to_get)
+        size = sum(path.stat().st_size for path in present)
+        if asset.content_sha256 and asset.size not in (0, size):
+            problem = f"{size:,} bytes, not {asset.size:,}: a download cut short, or another file"
+            raise CorruptFileError(folder / asset.file, problem, f"get it anew: {asset.how_to_get}")
         with written_whole(marker) as temporary:
             temporary.write_text(_describe(asset, present))
         return
@@ -101,10 +105,10 @@ def _describe(asset: Asset, files: list[Path]) -> str:
 
 
 def state(asset: Asset, folder: Path) -> str:
-    """``present`` (every file whole), ``corrupt``, or ``missing``."""
+    """``present`` (every file whole), ``corrupt``, ``missing``, or ``unchecked`` (a manual one that no run used)."""
     marker = folder / MARKER
     if not marker.is_file():
-        return "missing"
+        return "unchecked" if asset.kind == "manual" and manual_files(asset, folder) else "missing"
     for name, facts in json.loads(marker.read_text())["files"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != facts["size"] or file_sha256(path) != facts["sha256"]:

@@ -1,29 +1,24 @@
-"""The real side by sample id: pixels and masks to paste, each decoded once."""
+"""The real side by sample id: pixels and masks to paste, read where they lie, one sample at a time."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from handgap.core.conventions import MaskLabel
 from handgap.core.errors import CorruptFileError
 from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore
 
-CACHED_IMAGES = 256
-
 
 class RealSide:
-    """Random access to real images and their masks.
+    """Random access to real images and their masks; nothing is kept in memory but ids and flags.
 
     Args:
         real: shards with `image`.
         masks: shards with the `mask` of the same ids, in the same order.
 
     Attributes:
-        valid_ids: (M,) sorted ids whose image and mask are both valid.
         digests: content digests of all shards.
 
     Raises:
@@ -37,11 +32,14 @@ class RealSide:
             cure = "pass the masks of exactly the real shards passed, in the same order"
             raise CorruptFileError(masks[0], f"its ids are not those of {real[0]}", cure)
         self._rows = {int(sample): row for row, sample in enumerate(ids)}
-        self.valid_ids = np.sort(ids[self._real.column("valid") & self._masks.column("valid")])
-        self._valid = set(self.valid_ids.tolist())
+        self._valid = self._real.column("valid") & self._masks.column("valid")
         self.digests = [*self._real.digests, *self._masks.digests]
-        # random partners repeat within a shard
-        self.load = lru_cache(CACHED_IMAGES)(self._load)
+
+    def _row(self, sample: int) -> int:
+        if sample not in self._rows:
+            cure = "pass the shard of the real side that holds it"
+            raise CorruptFileError(self._real.shards[0].path, f"no sample {sample} in it or the other shards", cure)
+        return self._rows[sample]
 
     def is_valid(self, sample: int) -> bool:
         """Whether the sample's image and mask may be used.
@@ -49,17 +47,17 @@ class RealSide:
         Raises:
             CorruptFileError: the sample is in none of the shards.
         """
-        if sample not in self._rows:
-            cure = "pass the shard of the real side that holds it"
-            raise CorruptFileError(self._real.shards[0].path, f"no sample {sample} in it or the other shards", cure)
-        return sample in self._valid
+        return bool(self._valid[self._row(sample)])
 
-    def _load(self, sample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels (H, W, 3) uint8, arm and object masks (H, W) bool of one sample."""
-        row = self._rows[sample]
-        labels = decode_mask(self._masks.row("mask", row), self._masks.origin(row))
-        pixels = decode_rgb(self._real.row("image", row), self._real.origin(row))
-        return pixels, labels == MaskLabel.ARM, labels == MaskLabel.OBJECT
+    def image(self, sample: int) -> np.ndarray:
+        """Pixels (H, W, 3) uint8 of a sample, decoded now."""
+        row = self._row(sample)
+        return decode_rgb(self._real.row("image", row), self._real.origin(row))
+
+    def labels(self, sample: int) -> np.ndarray:
+        """`MaskLabel` (H, W) uint8 of a sample, decoded now."""
+        row = self._row(sample)
+        return decode_mask(self._masks.row("mask", row), self._masks.origin(row))
 
     def close(self) -> None:
         """Close all shards."""

@@ -52,12 +52,17 @@ def _decode(data: np.ndarray, origin: str) -> Image.Image:
 
 
 def decode_rgb(data: np.ndarray, origin: str = "image") -> np.ndarray:
-    """Encoded bytes -> (H, W, 3) uint8 RGB.
+    """Encoded bytes -> (H, W, 3) uint8 RGB; of 16 bits the upper eight.
 
     Raises:
-        CorruptFileError: the bytes are no image; names `origin`.
+        CorruptFileError: the bytes are no image, or one of floating-point numbers; names `origin`.
     """
-    return np.asarray(_decode(data, origin).convert("RGB"))
+    image = _decode(data, origin)
+    if image.mode == "F":
+        raise CorruptFileError(origin, "an image in it has floating-point pixels", "save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # grey of 16 bits, which `convert` would clip
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
 
 
 def decode_mask(data: np.ndarray, origin: str = "mask") -> np.ndarray:

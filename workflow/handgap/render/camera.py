@@ -14,7 +14,7 @@ from handgap.core.images import encode_jpeg
 from handgap.render.light import meter, tone_map, white_balance
 
 EXPOSURE_STOPS = 0.4  # standard deviation about the meter's reading
-SHOT, READ = 0.0006, 0.004  # noise variance per unit signal, and standard deviation in the dark, of full scale
+SHOT, READ = 0.0003, 0.002  # noise variance per unit signal, and standard deviation in the dark, of full scale
 JPEG_QUALITY = (80, 96)  # from, up to but not including
 
 
@@ -23,7 +23,7 @@ class Camera:
     """One camera and how it is set; the pictures of a sequence share it.
 
     Attributes:
-        balance: 0..1, how far it takes the background for grey.
+        balance: 0..1, share of the light's colour that it takes away.
         tint: (3,) gains, an error of the white balance.
         exposure: gain on the meter's.
         vignette: share of light lost in the corners.
@@ -43,32 +43,38 @@ class Camera:
         """A random camera."""
         tint = np.exp(generator.normal(0.0, 0.035, 3))
         return cls(
-            balance=generator.uniform(0.0, 0.6),
+            balance=generator.uniform(0.7, 1.0),
             tint=tint / tint[1],
             exposure=np.exp2(generator.normal(0.0, EXPOSURE_STOPS)),
             vignette=generator.uniform(0.0, 0.35),
-            iso=np.exp2(generator.uniform(-2.0, 0.7)),
+            iso=np.exp2(generator.uniform(-3.0, 0.0)),
             quality=int(generator.integers(*JPEG_QUALITY)),
         )
 
     def develop(
-        self, linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset
+        self,
+        linear: np.ndarray,
+        subject: np.ndarray,
+        albedo: np.ndarray,
+        generator: np.random.Generator,
+        settings: Dataset,
     ) -> np.ndarray:
         """A photograph of scene-linear light.
 
         Args:
             linear: (H, W, 3) float, Rec. 709 primaries.
-            subject: (H, W) bool, what the camera meters.
+            subject: (H, W) bool, the hand's skin, which the camera meters.
+            albedo: (3,) mean linear colour of the skin.
             generator: of motion blur and noise.
             settings: how much of both.
 
         Returns:
             (H, W, 3) uint8 sRGB.
         """
-        light = linear * (white_balance(linear, subject, self.balance) * self.tint)
-        light = light * meter(light, subject) * self.exposure
+        light = linear * (white_balance(linear, subject, self.balance, albedo) * self.tint)
+        light = light * meter(light, subject, albedo) * self.exposure
         light = light * _vignette(light.shape[:2], self.vignette)[..., None]
-        length, angle = generator.uniform(2.0, 6.0), generator.uniform(0.0, np.pi)
+        length, angle = generator.uniform(1.0, 4.0), generator.uniform(0.0, np.pi)
         if generator.random() < settings.motion_blur_ratio:
             light = cv2.filter2D(light.astype(np.float32), -1, _streak(length, angle), borderType=cv2.BORDER_REPLICATE)
         gain = settings.noise * self.iso
@@ -77,10 +83,15 @@ class Camera:
         return np.rint(255.0 * tone_map(noisy)).astype(np.uint8)
 
     def photograph(
-        self, linear: np.ndarray, subject: np.ndarray, generator: np.random.Generator, settings: Dataset
+        self,
+        linear: np.ndarray,
+        subject: np.ndarray,
+        albedo: np.ndarray,
+        generator: np.random.Generator,
+        settings: Dataset,
     ) -> np.ndarray:
         """`develop`, then JPEG: the file's bytes as a uint8 array."""
-        return encode_jpeg(self.develop(linear, subject, generator, settings), self.quality)
+        return encode_jpeg(self.develop(linear, subject, albedo, generator, settings), self.quality)
 
 
 def _vignette(shape: tuple[int, int], loss: float) -> np.ndarray:

@@ -56,7 +56,7 @@ def folder(
     from handgap.core.store import write_store
     from handgap.render.folder import LAYOUT, FolderShard
     from handgap.render.released import read_released_config
-    from handgap.render.shard import complete, discard
+    from handgap.render.shard import complete, kept
     from handgap.render.worker import Renderer
 
     config = read_released_config(released_config) if released_config else None
@@ -64,20 +64,21 @@ def folder(
         samples_dir, out = samples_dir or config.data_path, out or config.output_path / "renders.h5"
     elif samples_dir is None or out is None:
         raise ConfigError("handgap render folder", "lacks SAMPLES_DIR or OUT", "give both, or --released-config")
+    if out.is_dir() or any(parent.is_file() for parent in out.parents):
+        raise ConfigError(f"OUT {out}", "a folder, or below a file", "name a new file (.h5) in a folder")
     skin = skin or ("released" if config else "photoreal")
     hdris = [] if config and not config.add_hdri_bg else _hdris(hdri_dir, released_config, config)
     shard = FolderShard(samples_dir, hdris, seed, config=config, skin=skin)
     code, settings = code_of("render.folder"), settings_hash([*shard.settings, samples])
     rows = (state or out.parent) / f".{out.name}.{settings_hash([code, settings, seed, shard.listing])}.rows"
-    with Renderer(shard, samples=samples, threads=threads or len(os.sched_getaffinity(0))) as renderer:
+    with kept(rows, out), Renderer(shard, samples=samples, threads=threads or len(os.sched_getaffinity(0))) as renderer:
         columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
-    if not any(columns["valid"]):
-        discard(rows)
+        parents, usable = [settings_hash(columns.pop("source"))], any(columns["valid"])
+        if usable:
+            write_store(out, columns, study="folder", seed=seed, code=code, config=settings, parents=parents)
+    if not usable:
         reasons = "; ".join(sorted(set(columns["flag"]))[:3])
         raise HandgapError(samples_dir, f"no hand in it can be rendered ({reasons})", LAYOUT)
-    parents = [settings_hash(columns.pop("source"))]
-    write_store(out, columns, study="folder", seed=seed, code=code, config=settings, parents=parents)
-    discard(rows)
 
 
 def _hdris(chosen: list[Path] | None, file: Path | None, config: "ReleasedConfig | None") -> list[Path]:

@@ -16,7 +16,9 @@ from handgap.render.spec import Panorama
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
 MIDDLE_GREY = 0.18
 HDRI_SUFFIXES = (".exr", ".hdr")
-MAX_GAIN = 1.2  # of the white balance: a meadow is green, not badly lit
+SKIN = np.array([0.5, 0.28, 0.19])  # linear colour of an average of the open skins
+SHEEN = 0.03  # share of light that skin mirrors, whatever its colour
+AUTOMATIC = 0.35  # of the difference between skin and grey card that exposure follows
 SHOULDER = 0.55  # linear value up to which the tone curve is straight
 # OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
 LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -107,32 +109,53 @@ def camera_orientation(azimuth: float = 0.0, pitch: float = 0.0, roll: float = 0
     return _turn(2, azimuth) @ LEVEL @ _turn(0, -pitch) @ _turn(2, roll)
 
 
-def meter(linear: np.ndarray, subject: np.ndarray, weight: float = 0.8) -> float:
-    """Gain that exposes a picture well: log-average luminance to middle grey, the subject counting most.
+def illumination(linear: np.ndarray, subject: np.ndarray, albedo: np.ndarray) -> np.ndarray:
+    """Light (3,) on the subject: its log-average radiance over its reflectance, the skin's sheen included.
 
     Args:
         linear: (H, W, 3) scene-linear.
-        subject: (H, W) bool, what the picture is of.
-        weight: the subject's share of the reading; without a subject the whole frame is read.
+        subject: (H, W) bool, the skin, of at least a pixel.
+        albedo: (3,) mean linear colour of the skin.
     """
-    log_luminance = np.log(np.maximum(linear @ LUMINANCE, 1e-4))
-    reading = log_luminance.mean()
+    radiance = np.exp(np.log(np.maximum(linear[subject], 1e-4)).mean(0))
+    return radiance / (albedo + SHEEN)
+
+
+def meter(linear: np.ndarray, subject: np.ndarray, albedo: np.ndarray = SKIN, weight: float = 0.8) -> float:
+    """Gain that exposes a picture well: by the frame's log-average luminance and, counting most, the light on the hand.
+
+    The hand reads as a grey card in its place would, but for `AUTOMATIC` of the difference: automatic exposure makes
+    fair skin a little darker and dark skin a little brighter than they are.
+
+    Args:
+        linear: (H, W, 3) scene-linear.
+        subject: (H, W) bool, the hand's skin.
+        albedo: (3,) mean linear colour of the skin.
+        weight: the hand's share of the reading; without a hand the whole frame is read.
+    """
+    reading = np.log(np.maximum(linear @ LUMINANCE, 1e-4)).mean()
     if subject.any():
-        reading = weight * log_luminance[subject].mean() + (1.0 - weight) * reading
+        card = np.log(MIDDLE_GREY * illumination(linear, subject, albedo) @ LUMINANCE)
+        skin = card + AUTOMATIC * np.log((albedo + SHEEN) @ LUMINANCE / MIDDLE_GREY)
+        reading = weight * skin + (1.0 - weight) * reading
     return float(MIDDLE_GREY / np.exp(reading))
 
 
-def white_balance(linear: np.ndarray, subject: np.ndarray, strength: float = 0.4) -> np.ndarray:
-    """Gains (3,) of a camera that partly believes the world behind its subject to be grey; green's is 1.
+def white_balance(
+    linear: np.ndarray, subject: np.ndarray, strength: float = 0.85, albedo: np.ndarray = SKIN
+) -> np.ndarray:
+    """Gains (3,) of a camera that takes most of the light's colour away, as one that knows hands does; green's is 1.
 
     Args:
         linear: (H, W, 3) scene-linear.
-        subject: (H, W) bool, left out of the reading.
-        strength: 0 = leave the light's colour, 1 = take the background for grey.
+        subject: (H, W) bool, the hand's skin.
+        strength: 0 = leave the light's colour, 1 = skin as under white light.
+        albedo: (3,) mean linear colour of the skin.
     """
-    background = linear if subject.all() else linear[~subject]
-    mean = np.log(np.maximum(background, 1e-4)).reshape(-1, 3).mean(0)
-    return np.clip(np.exp(strength * (mean[1] - mean)), 1 / MAX_GAIN, MAX_GAIN)
+    if not subject.any():
+        return np.ones(3)
+    light = illumination(linear, subject, albedo)
+    return (light[1] / light) ** strength
 
 
 def tone_map(linear: np.ndarray) -> np.ndarray:
@@ -143,8 +166,11 @@ def tone_map(linear: np.ndarray) -> np.ndarray:
     return np.where(compressed <= 0.0031308, 12.92 * compressed, 1.055 * compressed ** (1 / 2.4) - 0.055)
 
 
-def expose(linear: np.ndarray, subject: np.ndarray, stops: float) -> np.ndarray:
-    """A picture (H, W, 3) uint8 sRGB of scene-linear light, white-balanced, `stops` brighter than metered."""
-    balanced = linear * white_balance(linear, subject)
-    tones = tone_map(balanced * (meter(balanced, subject) * 2.0**stops))
+def expose(linear: np.ndarray, subject: np.ndarray, stops: float, albedo: np.ndarray = SKIN) -> np.ndarray:
+    """A picture (H, W, 3) uint8 sRGB of scene-linear light, white-balanced, `stops` brighter than metered.
+
+    `subject` (H, W) is the hand's skin, of mean linear colour `albedo`.
+    """
+    balanced = linear * white_balance(linear, subject, albedo=albedo)
+    tones = tone_map(balanced * (meter(balanced, subject, albedo) * 2.0**stops))
     return np.rint(255.0 * tones).astype(np.uint8)

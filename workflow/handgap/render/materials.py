@@ -7,6 +7,7 @@ import bpy
 import cv2
 import numpy as np
 
+from handgap.hands.skin.bake import srgb_to_linear
 from handgap.render.cache import ImageCache
 from handgap.render.spec import MappedMaterial, MeshPart, SkinMaterial, SurfaceMaterial
 
@@ -32,14 +33,21 @@ class MaterialBook:
     """One Blender material per mesh part and kind; memory does not grow with the number of pictures."""
 
     def __init__(self, skins: SkinSource):
-        self._skins = ImageCache(lambda index: _skin_images(index, skins.maps(index)), SKINS_MIB)
+        self._source = skins
+        self._skins = ImageCache(self._skin_images, SKINS_MIB)
         self._trees: dict[tuple[str, ...], _Tree] = {}
+        self._albedos: dict[int, np.ndarray] = {}
 
-    def of(self, part: MeshPart) -> bpy.types.Material:
-        """Blender's material with the values of `part.material`."""
+    def of(self, part: MeshPart, focal: float) -> bpy.types.Material:
+        """Blender's material with the values of `part.material`, for a camera of focal length `focal`, px.
+
+        Skin maps are drawn as small as a texel still is no larger than a pixel (mip maps: Williams 1983). Cycles does
+        not filter textures: what is finer is noise, which the denoiser takes for detail of the albedo and keeps.
+        """
         material = part.material
         if isinstance(material, SkinMaterial):
-            images = self._skins.get(material.skin)
+            edge = 2 ** int(np.log2(atlas_size(part) * focal / part.vertices[:, 2].mean()))
+            images = self._skins.get((material.skin, edge))
             tree = self._tree((part.name, "skin", *sorted(images)), lambda: _SkinTree(part.name, images))
             tree.load(material, images)
         elif isinstance(material, MappedMaterial):
@@ -52,10 +60,52 @@ class MaterialBook:
             tree.load(material)
         return tree.material
 
+    def albedo(self, skin: int) -> np.ndarray:
+        """Mean linear colour (3,) of a skin that has been drawn."""
+        return self._albedos[skin]
+
+    def _skin_images(self, key: tuple[int, int]) -> dict[str, bpy.types.Image]:
+        skin, edge = key
+        maps = _shrunk(self._source.maps(skin), edge)
+        self._albedos[skin] = srgb_to_linear(maps["diffuse"].reshape(-1, 3) / 255.0).mean(0)
+        return {name: _image(f"skin{skin}.{name}", pixels, name == "diffuse") for name, pixels in maps.items()}
+
     def _tree(self, key: tuple[str, ...], make: Callable[[], "_Tree"]) -> "_Tree":
         if key not in self._trees:
             self._trees[key] = make()
         return self._trees[key]
+
+
+def atlas_size(part: MeshPart) -> float:
+    """Edge in metres of the surface's texture atlas, were all of the part drawn at its mean scale."""
+    return float(np.sqrt(_area(part.vertices[part.faces]) / _area(part.uv[part.uv_faces])))
+
+
+def _area(triangles: np.ndarray) -> float:
+    """Sum of the areas of triangles (F, 3, 2 or 3)."""
+    a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    gram = (a * a).sum(1) * (b * b).sum(1) - (a * b).sum(1) ** 2
+    return float(np.sqrt(np.maximum(gram, 0.0)).sum() / 2.0)
+
+
+def _shrunk(maps: dict[str, np.ndarray], edge: int) -> dict[str, np.ndarray]:
+    """Maps with sides of at most `edge`, each texel the mean of those it stands for.
+
+    Normals that differ within a texel make it rougher (Toksvig 2005): the shorter their mean, the wider their spread.
+    """
+    share = edge / max(maps["diffuse"].shape[:2])
+    if share >= 1.0:
+        return maps
+    small = {
+        name: cv2.resize(pixels.astype(np.float32), None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        for name, pixels in maps.items()
+    }
+    if {"normal", "roughness"} <= set(maps):
+        length = np.linalg.norm(small["normal"] / 127.5 - 1.0, axis=2)
+        spread = np.maximum(1.0 / np.maximum(length, 0.5) - 1.0, 0.0)
+        # a microfacet's width is the roughness squared; variances add up
+        small["roughness"] = 255.0 * np.minimum(1.0, (small["roughness"] / 255.0) ** 4 + 2.0 * spread) ** 0.25
+    return {name: np.rint(pixels).astype(np.uint8) for name, pixels in small.items()}
 
 
 def _image(name: str, pixels: np.ndarray, colour: bool) -> bpy.types.Image:
@@ -65,10 +115,6 @@ def _image(name: str, pixels: np.ndarray, colour: bool) -> bpy.types.Image:
     image.colorspace_settings.name = "sRGB" if colour else "Non-Color"
     _fill(image, pixels)
     return image
-
-
-def _skin_images(index: int, maps: dict[str, np.ndarray]) -> dict[str, bpy.types.Image]:
-    return {name: _image(f"skin{index}.{name}", pixels, name == "diffuse") for name, pixels in maps.items()}
 
 
 def _fill(image: bpy.types.Image, pixels: np.ndarray) -> None:

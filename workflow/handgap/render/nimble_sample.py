@@ -159,7 +159,7 @@ def _labels(path: Path, shape: tuple[int, int], tree: cKDTree, digest: "hashlib.
     """Points of a JSON file in metres, which must lie at the skin."""
     try:
         values = np.array(json.loads(_read(path, digest)), np.float64)
-    except (ValueError, TypeError) as error:  # what json and NumPy say to text that is no list of numbers
+    except (ValueError, TypeError, RecursionError) as error:  # what json and NumPy say to what is no list of numbers
         raise GeometryError(f"{path.name}: not a list of {shape[0]} points ({error})") from error
     if values.shape != shape or not np.isfinite(values).all():
         raise GeometryError(f"{path.name}: {values.shape} numbers, expected {shape}, all finite")

@@ -34,7 +34,7 @@ from handgap.render.spec import Lens, MeshPart, Panorama, SceneSpec, SkinMateria
 Thing = TypeVar("Thing")
 FOREARM = 25  # its column in the skin weights
 MAX_OBJECTS, MAX_VIEWS = 10, 300
-HAND_BOX = (0.40, 0.75)  # longest side of the hand's box, share of the image
+HAND_BOX = (0.50, 0.85)  # longest side of the hand's box, share of the image
 SEQUENCE_BOX = (0.60, 0.90)  # of the box round the hands of all frames
 DISTANCE = (0.35, 0.9)  # metres from the camera
 NEAREST_SKIN = 0.12  # metres
@@ -214,7 +214,7 @@ class ProxyScenes:
         material = SkinMaterial(
             int(self._skins[g.integers(len(self._skins))]),
             subsurface=self._subsurface,
-            roughness_gain=float(g.uniform(0.75, 1.2)),
+            roughness_gain=float(g.uniform(0.9, 1.25)),
         )
         return _Shot(
             shape=shape,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from handgap.core.config.dataset import Dataset
-from handgap.core.conventions import Side
+from handgap.core.conventions import MaskLabel, Side
 from handgap.core.images import encode_depth, encode_mask
 from handgap.core.seeds import rng
 from handgap.render.camera import Camera
@@ -56,19 +56,21 @@ def proxy_row(number: int, scenes: ProxyScenes, renderer: Renderer, settings: Da
         return base | nothing | blank(size, str(error))
     camera = Camera.draw(rng(seed, f"{scenes.stage}/camera", sequence))
     noise = rng(seed, f"{scenes.stage}/noise", number)
+    skin = sample.spec.parts[0].material.skin
+    linear = renderer.render(sample.spec)
     return (
         base
         | {name: getattr(sample, name).astype(np.float32) for name in COLUMNS}
         | {
             "K": sample.spec.K.astype(np.float32),
-            "image": camera.photograph(renderer.render(sample.spec), truth.mask > 0, noise, settings),
+            "image": camera.photograph(linear, truth.mask == MaskLabel.HAND, renderer.albedo(skin), noise, settings),
             "mask": encode_mask(truth.mask),
             "depth": encode_depth(truth.depth),
             "visibility": truth.visibility,
             "occlusion": np.float32(truth.occlusion),
             "object": sample.object,
             "hdri": map_name(Path(sample.spec.light.hdri)),
-            "skin": np.int64(sample.spec.parts[0].material.skin),
+            "skin": np.int64(skin),
             "valid": True,
             "flag": "",
         }

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from handgap.core.errors import ConfigError, MissingAssetError
+from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.render.cache import ImageCache
 from handgap.render.light import without_ringing
 from handgap.render.materials import MaterialBook
@@ -46,7 +46,7 @@ class PersistentScene:
             mesh = self._meshes.get(part.name)
             if mesh is None:
                 mesh = self._meshes[part.name] = _Mesh(self.scene, part.name)
-            mesh.load(part, self.materials)
+            mesh.load(part, self.materials, spec.K[0, 0])
         names = {part.name for part in spec.parts}
         for name, mesh in self._meshes.items():
             mesh.object.hide_render = name not in names
@@ -121,6 +121,8 @@ def _load_map(path: Path) -> dict[str, bpy.types.Image]:
         raise MissingAssetError(path, "no such environment map", "run `snakemake assets` again")
     image = bpy.data.images.load(str(path.resolve()))
     width, height = image.size
+    if not width:
+        raise CorruptFileError(path, "an environment map that Blender cannot read", "fetch it again: delete its folder")
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
     radiance = pixels.reshape(height, width, image.channels)[..., :3]
@@ -144,7 +146,7 @@ class _Mesh:
         scene.collection.objects.link(self.object)
         self._topology: tuple[np.ndarray | None, ...] = ()
 
-    def load(self, part: MeshPart, materials: MaterialBook) -> None:
+    def load(self, part: MeshPart, materials: MaterialBook, focal: float) -> None:
         topology = (part.faces, part.uv, part.uv_faces, np.array([part.smooth]), part.texture_coords)
         if len(topology) != len(self._topology) or not all(map(_same, topology, self._topology)):
             self._rebuild(part)
@@ -152,7 +154,7 @@ class _Mesh:
         points = np.ascontiguousarray(part.vertices @ FLIP, np.float32)
         self.mesh.vertices.foreach_set("co", points.ravel())
         self.mesh.update()
-        self.mesh.materials[0] = materials.of(part)
+        self.mesh.materials[0] = materials.of(part, focal)
 
     def _rebuild(self, part: MeshPart) -> None:
         mesh, faces = self.mesh, np.ascontiguousarray(part.faces, np.int32)

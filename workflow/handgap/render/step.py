@@ -17,11 +17,11 @@ from handgap.core.store import Store, write_store
 from handgap.hands.skin.library import SkinLibrary
 from handgap.hands.skin.model import TextureModel, TextureSet
 from handgap.render.catalogue import Catalogue
-from handgap.render.light import find_hdris
+from handgap.render.light import find_hdris, map_name
 from handgap.render.objects import random_object
 from handgap.render.proxy import ProxyScenes
 from handgap.render.proxyreal import proxy_row
-from handgap.render.shard import complete, discard
+from handgap.render.shard import complete, kept
 from handgap.render.synthetic import SyntheticShard, WithoutRoughness
 from handgap.render.worker import Renderer
 
@@ -57,11 +57,11 @@ def synthetic(
         hdris = find_hdris(hdri_dir)
         shard = SyntheticShard(store, render_hand, worn, hdris, render, seed, f"{dataset}/{split}")
         models = [file_sha256(path)[:12] for path in (render_hand, textures)]
-        rows = state / "-".join([code, config, str(seed), store.digest[:12], *models])
-        columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
-        parents = [store.digest]
-    write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents)
-    discard(state)
+        depends = [code, config, seed, dataset, split, store.digest, models, [map_name(path) for path in hdris]]
+        with kept(state, out):
+            rows = state / settings_hash(depends)  # those that other settings left lie beside it
+            columns = complete(shard.ids, lambda k: shard.row(k, renderer), rows, f"render {out.stem}")
+            write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=[store.digest])
 
 
 @app.command()
@@ -95,7 +95,7 @@ def proxy(
     config = settings_hash(
         [render.model_dump(mode="json"), chosen.model_dump(mode="json") | {"splits": list(chosen.splits)}, kinds]
     )
-    library, extra = SkinLibrary(skins), {}
+    library, hdris, extra = SkinLibrary(skins), find_hdris(hdri_dir), {}
     parents = [file_sha256(path)[:12] for path in (render_hand, annotation_hand, skins)]
     sources = {"procedural": random_object}
     if "sweethome3d" in kinds:
@@ -113,19 +113,22 @@ def proxy(
             render_hand=render_hand,
             annotation_hand=annotation_hand,
             skins=range(len(library)),
-            hdris=find_hdris(hdri_dir),
+            hdris=hdris,
             objects=[sources[kind] for kind in kinds],
             size=render.size,
             seed=seed,
             subsurface=render.subsurface,
         )
         ids = range(first, first + count)
-        rows = state / "-".join([code, config, str(seed), *parents])
-        columns = complete(
-            ids, lambda k: proxy_row(ids[k], scenes, renderer, chosen, render.size, seed), rows, f"render {out.stem}"
-        )
-    write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents, extra=extra)
-    discard(state)
+        depends = [code, config, seed, dataset, split, parents, [map_name(path) for path in hdris]]
+        with kept(state, out):
+            columns = complete(
+                ids,
+                lambda k: proxy_row(ids[k], scenes, renderer, chosen, render.size, seed),
+                state / settings_hash(depends),
+                f"render {out.stem}",
+            )
+            write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents, extra=extra)
 
 
 if __name__ == "__main__":

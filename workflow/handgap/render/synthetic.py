@@ -82,7 +82,7 @@ class SyntheticShard:
         """Scene of the k-th sample."""
         number = self.ids[k]
         generator = rng(self._seed, self._stage, number)
-        texture, roughness_gain = int(generator.integers(self._n_textures)), generator.uniform(0.8, 1.2)
+        texture, roughness_gain = int(generator.integers(self._n_textures)), generator.uniform(0.9, 1.25)
         if self._settings.subsurface:
             skin = SkinMaterial(texture, roughness_gain=roughness_gain)
         else:
@@ -110,8 +110,10 @@ class SyntheticShard:
         except GeometryError as error:
             return labels | self._blank(str(error))
         exposure = rng(self._seed, f"{self._stage}/exposure", scene.sample_id)
-        picture = expose(renderer.render(scene), truth.mask > 0, exposure.normal(0.0, self._settings.exposure_stops))
+        stops = exposure.normal(0.0, self._settings.exposure_stops)
         texture = scene.parts[0].material.skin
+        linear = renderer.render(scene)
+        picture = expose(linear, truth.mask > 0, stops, renderer.albedo(texture))
         return labels | {
             "image": encode_rgb(picture),
             "mask": encode_mask(truth.mask),

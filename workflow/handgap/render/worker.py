@@ -17,7 +17,7 @@ from handgap.render.scene import PersistentScene
 from handgap.render.spec import SceneSpec
 
 MAX_BOUNCES = 4
-TRIM_EVERY = 8  # pictures
+TRIM_EVERY = 8  # pictures; after each one, fresh pages would cost 40 ms a picture
 
 
 class Renderer:
@@ -47,6 +47,10 @@ class Renderer:
         channels = image.channels
         bpy.data.images.remove(image)
         return np.ascontiguousarray(pixels.reshape(spec.height, spec.width, channels)[::-1, :, :3])
+
+    def albedo(self, skin: int) -> np.ndarray:
+        """Mean linear colour (3,) of a skin that has been drawn."""
+        return self._scene.materials.albedo(skin)
 
     def filmic(self, spec: SceneSpec) -> np.ndarray:
         """(H, W, 3) uint8 sRGB as Blender's Filmic view shows the scene, at a fixed exposure."""
@@ -78,7 +82,8 @@ class Renderer:
         render.use_compositing = render.use_sequencer = False
         render.use_file_extension, render.image_settings.exr_codec = False, "NONE"
         scene.view_settings.view_transform, render.dither_intensity = "Filmic", 0.0  # no part of linear pictures
-        cycles.device = "GPU" if _enable_gpu() else "CPU"
+        preferences = bpy.context.preferences.addons["cycles"].preferences
+        cycles.device = "GPU" if enable_gpu(preferences) else "CPU"
         cycles.samples, cycles.use_adaptive_sampling = samples, False
         cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
         cycles.denoising_use_gpu = False
@@ -117,14 +122,20 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _enable_gpu() -> bool:
-    """Use the GPUs that CUDA_VISIBLE_DEVICES leaves (OptiX, else CUDA); False where there is none."""
-    preferences = bpy.context.preferences.addons["cycles"].preferences
+def enable_gpu(preferences: bpy.types.AddonPreferences) -> bool:
+    """Let Cycles use the GPUs that the driver shows, by OptiX or else by CUDA; False where there is none.
+
+    The driver shows those of CUDA_VISIBLE_DEVICES, which schedulers set. The CPU, which Cycles lists as a device of
+    either kind, is left out: pictures would depend on how the work is shared out.
+
+    Args:
+        preferences: of Blender's add-on "cycles".
+    """
     for kind in ("OPTIX", "CUDA"):
         devices = preferences.get_devices_for_type(kind)
-        if devices:
+        if any(device.type == kind for device in devices):
             preferences.compute_device_type = kind
             for device in devices:
-                device.use = True
+                device.use = device.type == kind
             return True
     return False

@@ -20,6 +20,7 @@ SETTINGS = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
+SIGNIFICANCE = 0.05
 GROUPS = {
     "real": ("proxy-real", "#1d2330", "-"),
     "synthetic": ("synthetic", "#d1495b", "-"),
@@ -45,19 +46,27 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, n
 
 
 def spectrum_figure(spectra: pd.DataFrame, title: str) -> Figure:
-    """Mean and variance over images of log amplitude against radial frequency, with 95 % bands.
+    """Mean and variance over images of log amplitude against radial frequency, and the variances' ratio to the real.
+
+    Bands are 95 % intervals, those of the ratio simultaneous over all frequencies. Under it stands what the numbers
+    say about the paper's finding (`spectrum_finding`).
 
     Args:
-        spectra: columns group, statistic, frequency, value, ci_low, ci_high, n (`compose.spectrum.compare`).
+        spectra: columns group, reference, statistic, frequency, value, ci_low, ci_high, n (`compose.spectrum.compare`).
         title: caption's first sentence.
 
     Raises:
-        CorruptFileError: a column is missing.
+        CorruptFileError: a column or the comparison of the synthetic group with the real one is missing.
     """
-    if absent := {"group", "statistic", "frequency", "value", "ci_low", "ci_high", "n"} - set(spectra.columns):
+    columns = {"group", "reference", "statistic", "frequency", "value", "ci_low", "ci_high", "n"}
+    if absent := columns - set(spectra.columns):
         raise CorruptFileError("spectra", f"columns missing: {', '.join(sorted(absent))}", "measure the spectra again")
-    figure, axes = new_figure(10, 4.2, 2)
-    labels = {"mean": "mean of log amplitude", "variance": "variance of log amplitude over images"}
+    figure, axes = new_figure(14, 4.8, 3)
+    labels = {
+        "mean": "mean of log amplitude",
+        "variance": "variance of log amplitude over images",
+        "variance_ratio": f"variance over that of {GROUPS['real'][0]}",
+    }
     for axis, (statistic, label) in zip(axes, labels.items(), strict=True):
         for group, rows in spectra[spectra.statistic == statistic].groupby("group", sort=False):
             name, colour, line = GROUPS.get(group, (group, None, "-"))
@@ -65,8 +74,38 @@ def spectrum_figure(spectra: pd.DataFrame, title: str) -> Figure:
             axis.fill_between(rows.frequency, rows.ci_low, rows.ci_high, color=colour, alpha=0.18, lw=0)
         axis.set(xlabel="radial frequency (cycles per pixel)", ylabel=label, xlim=(0, 0.5))
     axes[0].legend()
+    axes[2].axhline(1.0, color=GROUPS["real"][1], lw=1.0)
     figure.suptitle(title)
+    figure.supxlabel(spectrum_finding(spectra), fontsize=9)
     return figure
+
+
+def spectrum_finding(spectra: pd.DataFrame) -> str:
+    """What the measured spectra say about the paper's finding: synthetic variance lower over the whole spectrum.
+
+    Args:
+        spectra: see `spectrum_figure`.
+
+    Raises:
+        CorruptFileError: the synthetic group is not compared with the real one.
+    """
+    rows = spectra[(spectra.group == "synthetic") & (spectra.reference == "real")]
+    bands = rows[rows.statistic == "variance_ratio"]
+    single = rows.set_index("statistic")
+    if bands.empty or not {"variance_ratio_overall", "p_lower_everywhere"} <= set(single.index):
+        raise CorruptFileError("spectra", "synthetic and real images are not compared", "measure the spectra again")
+    overall, p_value = single.loc["variance_ratio_overall"], single.loc["p_lower_everywhere"].value
+    verdict = "holds" if p_value < SIGNIFICANCE else "is not confirmed"
+    lower, higher = (bands.ci_high < 1).sum(), (bands.ci_low > 1).sum()
+    apart = spectra[(spectra.statistic == "distance") & (spectra.reference == "real")]
+    real = GROUPS["real"][0]
+    distances = ", ".join(f"{row.group} {row.value:.2f}" for row in apart.itertuples())
+    return (
+        f"Variance, synthetic over {real}: {overall.value:.2f} [{overall.ci_low:.2f}, {overall.ci_high:.2f}] over the "
+        f"spectrum; lower in {lower} of {len(bands)} bands, higher in {higher}, the rest undecided (simultaneous 95 % "
+        f"intervals).\nThe paper's finding, lower over the whole spectrum, {verdict} here (p = {p_value:.3f}, "
+        f"intersection-union test over the bands). Distance to {real}: {distances}."
+    )
 
 
 def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:

@@ -14,6 +14,7 @@ from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore, Store
 from handgap.report.draw import draw_mask, draw_region, draw_skeleton
 from handgap.report.sheets import Tile, spread
+from handgap.segment.score import image_scores
 
 Overlay = Literal["joints", "mask", "none"]
 SHOWN = 48
@@ -102,6 +103,39 @@ def fit_tiles(fits: Sequence[Path], images: Sequence[Path], render_hand: Path, f
             ):
                 draw_region(rgb, silhouette(project(vertices, K), triangles, *rgb.shape[:2]), colour, 0.2)
             tiles.append(Tile(rgb, f"id {ids[row]}: {store.row('residual_mm', row):.2f} mm"))
+    return tiles
+
+
+def failure_tiles(real: Sequence[Path], masks: Sequence[Path], shown: int = SHOWN // 6) -> list[Tile]:
+    """Where the segmentation fails: pairs of pictures, the exact mask and the one found.
+
+    Args:
+        real: shards with exact masks.
+        masks: their segmentation.
+        shown: pairs at most of each kind: not valid, lowest IoU of hand, of arm and of object, object where is none.
+    """
+    source, tiles = Images(real), []
+    with ShardedStore(masks) as store:
+        ids, flags, valid = (store.column(name) for name in ("id", "flag", "valid"))
+        rows = [source.row(int(sample)) for sample in ids]
+
+        def pair(k: int) -> tuple[np.ndarray, np.ndarray]:
+            exact = decode_mask(source.store.row("mask", rows[k]), source.store.origin(rows[k]))
+            return exact, decode_mask(store.row("mask", k), store.origin(k))
+
+        kinds = [[(k, flags[k]) for k in np.flatnonzero(~valid)]]
+        scores = [image_scores(*pair(k)) for k in range(len(ids))]
+        for name in ("hand", "arm", "object"):
+            iou = np.array([score[name][0] for score in scores])
+            worst = np.argsort(iou, kind="stable")
+            kinds.append([(k, f"{name}: IoU {iou[k]:.2f}") for k in worst if valid[k] and not np.isnan(iou[k])])
+        iou, _, given = zip(*(score["object"] for score in scores), strict=True)
+        kinds.append([(k, "no object there") for k in np.flatnonzero(np.isnan(iou) & np.array(given))])
+        for k, reason in (failure for kind in kinds for failure in kind[:shown]):
+            exact, found = pair(k)
+            rgb = source.rgb(int(ids[k]))
+            tiles.append(Tile(draw_mask(rgb, exact), f"id {ids[k]}: exact"))
+            tiles.append(Tile(draw_mask(rgb, found), reason))
     return tiles
 
 

@@ -33,7 +33,7 @@ def contact_sheet(tiles: Sequence[Tile], title: str, subtitle: str, columns: int
     """Lay tiles out row by row.
 
     Args:
-        tiles: at least one; each is scaled to fit into size x size.
+        tiles: at least one; each is scaled to fit into size x size, the rows are as high as the highest.
         title: first line, large.
         subtitle: second line.
         columns: tiles in a row.
@@ -44,27 +44,38 @@ def contact_sheet(tiles: Sequence[Tile], title: str, subtitle: str, columns: int
     """
     if not tiles:
         raise CorruptFileError(title, "no valid sample to show", "see the column 'flag' of its stores: handgap inspect")
+    pictures = [Image.fromarray(tile.rgb) for tile in tiles]
+    scales = [size / max(picture.size) for picture in pictures]
+    pictures = [
+        picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.LANCZOS)
+        for picture, scale in zip(pictures, scales, strict=True)
+    ]
+    height = max(picture.height for picture in pictures)
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     width = max(columns * (size + GAP) + GAP, 640)
-    sheet = Image.new("RGB", (width, HEADER + rows * (size + CAPTION + GAP) + GAP), PAPER)
+    sheet = Image.new("RGB", (width, HEADER + rows * (height + CAPTION + GAP) + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP + 2, 6), title, INK, ImageFont.load_default(24))
     draw.text((GAP + 2, 36), subtitle, PALE, ImageFont.load_default(14))
     small = ImageFont.load_default(13)
-    for index, tile in enumerate(tiles):
+    for index, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         row, column = divmod(index, columns)
-        left, top = GAP + column * (size + GAP), HEADER + row * (size + CAPTION + GAP)
-        picture = Image.fromarray(tile.rgb)
-        scale = size / max(picture.size)
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.LANCZOS)
-        sheet.paste(picture, (left + (size - picture.width) // 2, top + (size - picture.height) // 2))
-        draw.text((left + 2, top + size + 2), tile.caption, PALE, small)
+        left, top = GAP + column * (size + GAP), HEADER + row * (height + CAPTION + GAP)
+        sheet.paste(picture, (left + (size - picture.width) // 2, top + (height - picture.height) // 2))
+        draw.text((left + 2, top + height + 2), _fitted(tile.caption, size - 4, small), PALE, small)
     return sheet
 
 
+def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The text, its end left out where it is wider than `width` px."""
+    if font.getlength(text) <= width:
+        return text
+    return next(cut for n in range(len(text), -1, -1) if font.getlength(cut := f"{text[:n]}…") <= width)
+
+
 def save_sheet(path: Path, sheet: Image.Image) -> None:
-    """Write a sheet, whole or not at all: as PNG, or as the smaller JPEG where the file is called .jpg."""
-    options = {"format": "JPEG", "quality": 88} if path.suffix == ".jpg" else {"format": "PNG"}
+    """Write a sheet, whole or not at all: as PNG, or as a JPEG of a fifth of its size where the file is called .jpg."""
+    options = {"format": "JPEG", "quality": 80} if path.suffix == ".jpg" else {"format": "PNG"}
     with written_whole(path) as temporary:
         sheet.save(temporary, optimize=True, **options)

@@ -13,13 +13,14 @@ from handgap.core.errors import run_step
 from handgap.core.files import read_arrays, written_whole
 from handgap.core.store import ShardedStore
 from handgap.report import figures
-from handgap.report.gallery import Overlay, fit_tiles, prediction_tiles, sample_tiles
+from handgap.report.gallery import Overlay, failure_tiles, fit_tiles, prediction_tiles, sample_tiles
+from handgap.report.shard_sheet import shard_tiles
 from handgap.report.sheets import contact_sheet, save_sheet
 from handgap.report.table_formats import to_csv, to_html, to_tex
 from handgap.report.tables import build_table, read_metrics
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-OutOption = Annotated[Path, typer.Option(help="picture (.png)")]
+OutOption = Annotated[Path, typer.Option(help="picture (.png or .jpg)")]
 TitleOption = Annotated[str, typer.Option(help="first line of the sheet")]
 
 
@@ -76,6 +77,30 @@ def sheet(
     tiles = sample_tiles(stores, overlay, labels or ())
     drawn = {"joints": "joints of the labels", "mask": "green: hand, blue: arm, orange: object", "none": "images"}
     save_sheet(out, contact_sheet(tiles, title, f"{len(tiles)} samples, {drawn[overlay]}"))
+
+
+@app.command()
+def shard(
+    store: Annotated[Path, typer.Argument(help="shard of the render stage")],
+    title: TitleOption,
+    out: OutOption,
+) -> None:
+    """A contact sheet of one shard: images, classes, joints, and what failed."""
+    tiles, subtitle = shard_tiles(store)
+    save_sheet(out, contact_sheet(tiles, title, subtitle, columns=3, size=480))
+
+
+@app.command()
+def failures(
+    stores: Annotated[list[Path], typer.Argument(help="shards with exact masks")],
+    masks: Annotated[list[Path], typer.Option(help="their segmentation; repeat it")],
+    title: TitleOption,
+    out: OutOption,
+) -> None:
+    """A contact sheet of the worst masks."""
+    tiles = failure_tiles(stores, masks)
+    subtitle = "pairs: exact, found; not valid, then lowest IoU of hand, arm, object, then objects that are not there"
+    save_sheet(out, contact_sheet(tiles, title, subtitle))
 
 
 @app.command()

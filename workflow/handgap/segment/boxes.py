@@ -11,10 +11,13 @@ import numpy as np
 from handgap.core.conventions import MIDDLE_MCP, WRIST
 from handgap.core.drawing import silhouette
 from handgap.core.geometry import project
+from handgap.segment.regions import dilate
 
 PALM_LENGTH = 0.09  # metres, wrist to base of the middle finger of an adult
 FOREARM = np.linspace(0.0, 0.28, 15)  # metres behind the wrist
 WRIST_RADIUS, SPREAD = 0.05, 0.4  # metres; a bent wrist or sleeve may leave the straight line by this share of the way
+RIM = 2  # px an exact outline may be wrong by
+FINGER_RADIUS, WRIST_MARGIN = 0.025, 0.03  # metres of flesh around landmarks, and behind the wrist's
 NEAR = 0.05  # metres; what lies nearer to the camera is out of the picture
 
 
@@ -27,12 +30,14 @@ class HandPrior:
         outline: (H, W) bool, the hand's silhouette with nothing in front of it.
         forearm: (S, 2) px, points along the expected axis of the forearm, from the wrist.
         radius: (S,) px, how far from these points the forearm may reach.
+        exact: the outline is the annotation's, not the hull of landmarks.
     """
 
     joints: np.ndarray
     outline: np.ndarray
     forearm: np.ndarray
     radius: np.ndarray
+    exact: bool = True
 
     @property
     def corridor(self) -> np.ndarray:
@@ -43,6 +48,18 @@ class HandPrior:
             centre = (round((x - 0.5) * 16), round((y - 0.5) * 16))
             cv2.circle(canvas, centre, round(radius * 16), 1, cv2.FILLED, shift=4)
         return canvas.astype(bool)
+
+    @property
+    def reach(self) -> np.ndarray:
+        """(H, W) bool, pixels the hand may cover: near its outline, and not behind the wrist if that is a hull."""
+        if self.exact:
+            return dilate(self.outline, RIM)
+        metre = self.radius[0] / WRIST_RADIUS
+        axis = self.joints[WRIST] - self.joints[MIDDLE_MCP]
+        ys, xs = (np.arange(count) + 0.5 for count in self.outline.shape)
+        behind = (xs - self.joints[WRIST, 0]) * axis[0] + (ys[:, None] - self.joints[WRIST, 1]) * axis[1]
+        limit = WRIST_MARGIN * metre * max(float(np.linalg.norm(axis)), 1.0)
+        return dilate(self.outline, round(FINGER_RADIUS * metre)) & (behind < limit)
 
     def hand_box(self, margin: float) -> np.ndarray:
         """(4,) left, top, right, bottom of the outline, px, widened by a share of its longer edge."""
@@ -79,6 +96,7 @@ def prior_from_labels(
     forearm = joints[WRIST] + FOREARM[:, None] * axis / np.linalg.norm(axis)
     forearm_radius = WRIST_RADIUS + SPREAD * FOREARM
     seen = forearm[:, 2] > NEAR
+    seen[0] = True  # there is always a wrist
     outline = silhouette(project(vertices.astype(np.float64), K), faces, height, width)
     radius = forearm_radius[seen] * K[0, 0] / forearm[seen, 2]
     return HandPrior(project(joints, K), outline, project(forearm[seen], K), radius)
@@ -95,7 +113,7 @@ def prior_from_landmarks(joints: np.ndarray, height: int, width: int) -> HandPri
     scale = max(float(np.linalg.norm(axis)), 1.0) / PALM_LENGTH
     canvas = np.zeros((height, width), np.uint8)
     cv2.fillConvexPoly(canvas, cv2.convexHull(np.rint(joints - 0.5).astype(np.int32)), 1)
-    thickness = 2 * round(0.01 * scale) + 1
-    outline = cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickness, thickness)))
+    outline = dilate(canvas, round(0.01 * scale))
     forearm = joints[WRIST] + FOREARM[:, None] * axis / PALM_LENGTH
-    return HandPrior(joints, outline.astype(bool), forearm, (WRIST_RADIUS + SPREAD * FOREARM) * scale)
+    radius = (WRIST_RADIUS + SPREAD * FOREARM) * scale
+    return HandPrior(joints, outline, forearm, radius, exact=False)

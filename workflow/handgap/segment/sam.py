@@ -1,23 +1,19 @@
-"""Segment Anything (Kirillov et al., ICCV 2023) with MobileSAM's TinyViT encoder (Zhang et al., 2023)."""
+"""Segment Anything as a `Segmenter`: one pass over the image, then any number of questions."""
 
-import warnings
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
+from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
+from handgap.core.config.segment import SEGMENTERS, Segment
 from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.segment.sam_layers import build_sam
 
-with warnings.catch_warnings():
-    # its TinyViT registers variants under names that timm has too, through modules timm has moved
-    warnings.simplefilter("ignore")
-    from mobile_sam.modeling import MaskDecoder, PromptEncoder, Sam, TinyViT, TwoWayTransformer
-
-PATCH = 16  # px of the encoder's input per cell of the embedding
-EMBEDDING = 256
 PADDING = -1  # label of a point that is none
 
 
@@ -27,13 +23,13 @@ class Prompts:
 
     Attributes:
         boxes: (Q, 4) left, top, right, bottom in px, or None to ask by points alone.
-        points: (Q, P, 2) px.
-        labels: (Q, P) 1 = on the thing, 0 = off it, -1 = no point.
+        points: (Q, P, 2) px, or None to ask by boxes alone.
+        labels: (Q, P) 1 = on the thing, 0 = off it, -1 = no point; None without points.
     """
 
     boxes: np.ndarray | None
-    points: np.ndarray
-    labels: np.ndarray
+    points: np.ndarray | None
+    labels: np.ndarray | None
 
 
 class Segmenter(Protocol):
@@ -55,104 +51,93 @@ class Segmenter(Protocol):
         """
 
 
-class _Encoder(TinyViT):
-    """TinyViT at any input size: its weights do not depend on it, only upstream's last reshape does."""
-
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        tokens = self.patch_embed(images)
-        for layer in self.layers:
-            tokens = layer(tokens)
-        batch, _, channels = tokens.shape
-        side = self.img_size // PATCH
-        return self.neck(tokens.view(batch, side, side, channels).permute(0, 3, 1, 2))
-
-
-def build_mobile_sam(input_size: int) -> Sam:
-    """MobileSAM's layers for square inputs of `input_size` px (trained at 1024), randomly initialised."""
-    side = input_size // PATCH
-    encoder = _Encoder(
-        img_size=input_size,
-        embed_dims=[64, 128, 160, 320],
-        depths=[2, 2, 6, 2],
-        num_heads=[2, 4, 5, 10],
-        window_sizes=[7, 7, 14, 7],
-        drop_path_rate=0.0,
-    )
-    prompt_encoder = PromptEncoder(
-        embed_dim=EMBEDDING,
-        image_embedding_size=(side, side),
-        input_image_size=(input_size, input_size),
-        mask_in_chans=16,
-    )
-    decoder = MaskDecoder(
-        transformer_dim=EMBEDDING,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=EMBEDDING, num_heads=8, mlp_dim=2048),
-    )
-    return Sam(encoder, prompt_encoder, decoder).eval()
-
-
-class MobileSam:
-    """MobileSAM as a `Segmenter`.
+class SamSegmenter:
+    """Segment Anything as a `Segmenter`, on the GPU if there is one.
 
     Args:
-        weights: `mobile_sam.pt`.
-        input_size: px, the image's longer edge is scaled to it; a multiple of 64.
-
-    Raises:
-        MissingAssetError: no such file.
-        CorruptFileError: the file holds other weights.
+        model: its layers; square inputs of `model.image_encoder.img_size` px, the image's longer edge is scaled to it.
+        multimask: three candidates a question (whole, part, subpart) rather than one.
     """
 
-    def __init__(self, weights: Path, input_size: int):
-        if not weights.exists():
-            raise MissingAssetError(weights, "no MobileSAM weights", "snakemake results/assets/mobilesam/asset.json")
-        self._size = input_size
-        self._model = build_mobile_sam(input_size)
-        try:
-            self._model.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
-        except (RuntimeError, EOFError, OSError) as error:
-            raise CorruptFileError(
-                weights, f"not MobileSAM's weights ({error})", "delete it and fetch it anew"
-            ) from error
+    def __init__(self, model: Sam, *, multimask: bool = True):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model.to(self._device)
+        self._model = model.to(self._device).eval()
+        self._size: int = model.image_encoder.img_size
+        self._multimask = multimask
+
+    @classmethod
+    def load(cls, weights: Path, settings: Segment) -> Self:
+        """The settings' model with released weights.
+
+        Raises:
+            MissingAssetError: no such file.
+            CorruptFileError: the file holds other weights.
+        """
+        asset = SEGMENTERS[settings.segmenter]
+        if not weights.is_file():
+            raise MissingAssetError(weights, f"no weights of {settings.segmenter}", asset.cure)
+        model = build_sam(settings.segmenter, settings.input_size)
+        try:
+            model.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            OSError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            problem = f"not the weights of {settings.segmenter} ({str(error).partition(chr(10))[0] or 'cut off'})"
+            raise CorruptFileError(weights, problem, f"delete it; {asset.cure}") from error
+        return cls(model, multimask=settings.multimask)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
 
-    def _scale(self, height: int, width: int) -> float:
-        return self._size / max(height, width)
+    def _scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Size in the model's input."""
+        scale = self._size / max(height, width)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     @torch.inference_mode()
     def embed(self, images: np.ndarray) -> torch.Tensor:
         """See `Segmenter`; bfloat16 inside, float32 (B, 256, S / 16, S / 16) out."""
         pixels = torch.tensor(images, device=self._device).permute(0, 3, 1, 2).float()
-        height, width = pixels.shape[2:]
-        scale = self._scale(height, width)
-        scaled = (round(height * scale), round(width * scale))
-        pixels = F.interpolate(pixels, scaled, mode="bilinear", antialias=True)
+        height, width = self._scaled(*pixels.shape[2:])
+        pixels = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
         pixels = (pixels - self._model.pixel_mean) / self._model.pixel_std
-        pixels = F.pad(pixels, (0, self._size - scaled[1], 0, self._size - scaled[0]))
+        pixels = F.pad(pixels, (0, self._size - width, 0, self._size - height))
         with torch.autocast(self._device.type, torch.bfloat16):
             return self._model.image_encoder(pixels).float()
 
     @torch.inference_mode()
     def decode(self, embedding: torch.Tensor, size: tuple[int, int], prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
-        """See `Segmenter`; M = 3, SAM's whole, part and subpart."""
-        height, width = size
-        scale = self._scale(height, width)
+        """See `Segmenter`; M = 3, SAM's whole, part and subpart, or 1."""
+        scaled = self._scaled(*size)
+        scale = np.array([scaled[1] / size[1], scaled[0] / size[0]])
         # SAM adds half a pixel to its prompts; ours count from the pixel's edge
-        boxes = None if prompts.boxes is None else self._tensor(prompts.boxes * scale - 0.5)
-        points = (self._tensor(prompts.points * scale - 0.5), self._tensor(prompts.labels))
+        boxes = None if prompts.boxes is None else self._tensor(prompts.boxes * np.tile(scale, 2) - 0.5)
+        points = None
+        if prompts.points is not None:
+            points = (self._tensor(prompts.points * scale - 0.5), self._tensor(prompts.labels))
         sparse, dense = self._model.prompt_encoder(points, boxes, None)
         logits, quality = self._model.mask_decoder(
             image_embeddings=embedding[None],
             image_pe=self._model.prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=True,
+            multimask_output=self._multimask,
         )
-        cells = logits.shape[-1] * scale / self._size
-        logits = logits[..., : round(height * cells), : round(width * cells)]
-        logits = F.interpolate(logits, (height, width), mode="bilinear")
-        return logits.cpu().numpy(), quality.cpu().numpy()
+        return self._at_pixels(logits, size, scaled).cpu().numpy(), quality.cpu().numpy()
+
+    def _at_pixels(self, logits: torch.Tensor, size: tuple[int, int], scaled: tuple[int, int]) -> torch.Tensor:
+        """Logits (Q, M, h, w) of the padded input, sampled at the image's pixel centres (Q, M, H, W)."""
+        ys, xs = (
+            (torch.arange(count, device=self._device) + 0.5) * (2.0 * inside / (count * self._size)) - 1.0
+            for count, inside in zip(size, scaled, strict=True)
+        )
+        grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1)
+        stacked = logits.flatten(0, 1)[None]
+        sampled = F.grid_sample(stacked, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
+        return sampled.view(*logits.shape[:2], *size)

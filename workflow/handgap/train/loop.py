@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
@@ -20,9 +21,12 @@ from torch import Tensor
 
 from handgap.compose.amplitude import augment_amplitude
 from handgap.core.config.train import Amplitude, Train
+from handgap.core.errors import ConfigError
 from handgap.core.progress import track
-from handgap.core.seeds import integer_seed
+from handgap.core.seeds import integer_seed, rng
+from handgap.data.augment import training_sample
 from handgap.data.batches import Mixture
+from handgap.data.samples import Samples
 from handgap.networks.base import HandNetwork
 from handgap.train.model_file import write_torch
 
@@ -77,6 +81,10 @@ class TrainingRun:
         amplitude: amplitude spectrum augmentation of the synthetic images, or None.
         state: folder of the run's state while it is not finished.
         fingerprint: hash of all that shapes the run; a state with another one is not gone on with.
+        targets: real images that FDA takes amplitudes from.
+
+    Raises:
+        ConfigError: the amplitude augmentation is FDA and there are no targets.
     """
 
     def __init__(
@@ -87,7 +95,11 @@ class TrainingRun:
         amplitude: Amplitude | None,
         state: Path,
         fingerprint: str,
+        targets: Samples | None = None,
     ):
+        if amplitude is not None and amplitude.method == "fda" and (targets is None or not targets.valid.any()):
+            raise ConfigError("amplitude.method", "fda needs real images to take amplitudes from", "give target shards")
+        self.targets = targets
         self.mixture, self.settings, self.amplitude = mixture, settings, amplitude
         self.state, self.fingerprint = state, fingerprint
         self.network = network.to(memory_format=torch.channels_last)
@@ -150,12 +162,22 @@ class TrainingRun:
             self.position.sums[name] = self.position.sums.get(name, 0.0) + float(term.detach()) * len(images)
 
     def _with_amplitude(self, images: Tensor, synthetic: Tensor, step: int) -> Tensor:
+        # last of all: resampling after it would blur what it does to high frequencies
         if self.amplitude is not None and synthetic.any():
             seed = integer_seed(self.mixture.seed, "train/amplitude", step)
             generator = torch.Generator(images.device).manual_seed(seed)
-            augmented = augment_amplitude(images, **self.amplitude.model_dump(), generator=generator)
+            targets = self._target_crops(len(images), step).to(images) if self.amplitude.method == "fda" else None
+            augmented = augment_amplitude(images, self.amplitude, generator, targets)
             images = torch.where(synthetic[:, None, None, None], augmented, images)
         return images.contiguous(memory_format=torch.channels_last)
+
+    def _target_crops(self, count: int, step: int) -> Tensor:
+        """Crops (count, 3, S, S) of real images drawn for a step, cut as in evaluation."""
+        rows = np.flatnonzero(self.targets.valid)
+        drawn = rng(self.mixture.seed, "train/amplitude_target", step).choice(rows, count)
+        size, expansion = self.settings.image_size, self.settings.box_expansion
+        crops = [training_sample(self.targets[row], size, expansion)["image"] for row in drawn.tolist()]
+        return torch.from_numpy(np.stack(crops))
 
     def _finish_epoch(self) -> None:
         position = self.position

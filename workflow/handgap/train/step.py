@@ -69,6 +69,7 @@ def train(
     code: Annotated[str, typer.Option(help="hash of this step's code")],
     weights: Annotated[Path | None, typer.Option(help="asset folder with the backbone's ImageNet weights")] = None,
     amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
+    target: Annotated[list[Path] | None, typer.Option(help="real shards whose amplitudes FDA takes")] = None,
 ) -> None:
     """Train one network on one recipe; goes on where it was stopped."""
     files = [parse_json(SourceFiles, text, "--source") for text in source]
@@ -80,6 +81,8 @@ def train(
         )
     amplitude_settings = None if amplitude is None else parse_json(Amplitude, amplitude, "--amplitude")
     sources = [Source(Samples(item.shards), item.synthetic, item.weight) for item in files]
+    targets = Samples(target) if target else None
+    read = [*(item.samples for item in sources), *([targets] if targets else [])]
     config = {
         "train": train_settings.model_dump(mode="json"),
         "network": network_settings.model_dump(mode="json"),
@@ -92,7 +95,7 @@ def train(
         "run_seed": run_seed,
         "code": code,
         "config": settings_hash(config),
-        "parents": [digest for item in sources for digest in item.samples.digests],
+        "parents": [digest for samples in read for digest in samples.digests],
     }
     # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
     root = integer_seed(seed, "train", run_seed)
@@ -107,6 +110,7 @@ def train(
         amplitude_settings,
         state,
         settings_hash(provenance),
+        targets,
     )
     write_curves(curves, run.fit())
     save_model(out, model, network_settings, train_settings.image_size, train_settings.box_expansion, provenance)

@@ -39,6 +39,7 @@ class Study(Section):
             "own_arm": Composition(object="none"),
             "random": Composition(arm="random", object="random"),
             "random_rgb": Composition(fill="rgb"),
+            "random_region_rgb": Composition(fill="region_rgb"),
         },
         description="composition variants, by name",
     )

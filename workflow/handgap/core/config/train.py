@@ -8,11 +8,16 @@ from handgap.core.config.base import Name, Section, Unit
 
 
 class Amplitude(Section):
-    """Amplitude spectrum augmentation (PASTA, Chattopadhyay et al., ICCV 2023)."""
+    """Amplitude spectrum augmentation of synthetic images.
 
-    alpha: float = Field(3.0, ge=0, description="growth of the noise with frequency")
-    beta: float = Field(0.25, ge=0, description="noise at zero frequency")
-    k: float = Field(2.0, gt=0, description="exponent of the growth")
+    PASTA (Chattopadhyay et al., ICCV 2023) or FDA (Yang & Soatto, CVPR 2020).
+    """
+
+    method: Literal["pasta", "fda"] = Field("pasta", description="pasta: noise; fda: low frequencies of a real image")
+    alpha: float = Field(3.0, ge=0, description="pasta: growth of the noise with frequency")
+    beta: float = Field(0.25, ge=0, description="pasta: noise at zero frequency")
+    k: float = Field(2.0, gt=0, description="pasta: exponent of the growth")
+    window: float = Field(0.01, ge=0, lt=0.5, description="fda: half the swapped square's edge over the image's")
 
 
 class Source(Section):

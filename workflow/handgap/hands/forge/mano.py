@@ -7,6 +7,7 @@ import numpy as np
 from handgap.core.conventions import (
     FINGERTIPS,
     MANO_PARENTS,
+    MIDDLE_MCP,
     N_ANNOTATION_FACES,
     N_ANNOTATION_VERTICES,
     NIMBLE_BONES,
@@ -58,38 +59,49 @@ def build_annotation(skin: Skin) -> Annotation:
     return Annotation(ids=ids, faces=faces, weights=merged, tip_vertices=np.array(tips))
 
 
-# MakeHuman's finger bones start further out than MANO's: share of the way back to the wrist where MANO has a knuckle,
-# by MANO's joint id. Wrist to knuckle, in lengths of index and middle finger together, is 0.585, 0.591, 0.527, 0.504 on
-# average of two published MANO meshes (index, middle, ring, pinky) and 0.664, 0.638, 0.613, 0.592 of MakeHuman's bones
-KNUCKLES_BACK = {1: 0.068, 4: 0.021, 10: 0.092, 7: 0.101}
+# Where MANO has a joint, seen from MakeHuman's bone, by MANO's joint id: to the little finger's side, to the fingers,
+# out of the back; in lengths from the wrist to the middle knuckle. Found with this hand's skin laid over two published
+# MANO meshes (1.2 mm apart on average), which agree within 0.3 mm on the wrist and within 1 to 2 mm on the others.
+# How far out a knuckle lies follows MANO's proportions: wrist to knuckle, in lengths of index and middle finger
+# together, is 0.585, 0.591, 0.527, 0.504 there on average (index, middle, ring, pinky).
+MANO_JOINTS = {
+    0: (-0.005, 0.095, -0.042),
+    13: (-0.006, -0.009, -0.163),
+    14: (-0.042, 0.059, -0.005),
+    1: (0.023, -0.040, -0.055),
+    4: (-0.012, 0.022, -0.061),
+    10: (0.034, -0.058, -0.052),
+    7: (0.005, -0.064, -0.042),
+}
 
 
-def keypoint_regressor(J_regressor: np.ndarray) -> np.ndarray:
-    """Regressor (16, V) of the joints as annotations place them, from that of the joints the skin turns about."""
-    seen = J_regressor.copy()
-    for joint, back in KNUCKLES_BACK.items():
-        seen[joint] += back * (J_regressor[0] - J_regressor[joint])
+def annotated_joints(joint_samples: np.ndarray) -> np.ndarray:
+    """Joints (N, 16, 3) as annotations place them, from those the skin turns about: (N, 25, 3), rest frame."""
+    seen = joint_samples[:, ANNOTATION_BONES]
+    length = np.linalg.norm(joint_samples[:, NIMBLE_TO_SIMPLE[MIDDLE_MCP]] - joint_samples[:, 0], axis=1)
+    for joint, offset in MANO_JOINTS.items():
+        seen[:, joint] += length[:, None] * offset
     return seen
 
 
 def annotation_arrays(
-    annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, regressor: np.ndarray
+    annotation: Annotation, mean: np.ndarray, shapedirs: np.ndarray, regressor: np.ndarray, seen: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Arrays of the model file that do not depend on poses.
 
     Args:
         annotation: topology.
         mean, shapedirs: (V, 3) and (V, 3, S) of the render hand; the first ten directions are the annotation's too.
-        regressor: (25, V) of the render hand's joints, from the annotation hand's vertices alone.
+        regressor, seen: (25, V) of the render hand's joints and (16, V) of `annotated_joints`, from the annotation
+            hand's vertices alone.
     """
     ids = annotation.ids
-    J_regressor = regressor[ANNOTATION_BONES][:, ids]
     return {
         "v_template": mean[ids],
         "faces": annotation.faces,
         "shapedirs": shapedirs[ids, :, :N_SHAPE],
-        "J_regressor": J_regressor,
-        "keypoint_regressor": keypoint_regressor(J_regressor),
+        "J_regressor": regressor[ANNOTATION_BONES][:, ids],
+        "keypoint_regressor": seen[:, ids],
         "weights": annotation.weights,
         "parents": MANO_PARENTS,
         "tip_vertices": annotation.tip_vertices,

@@ -8,7 +8,7 @@ from handgap.core.files import write_npz, written_whole
 from handgap.core.seeds import rng
 from handgap.hands import mesh
 from handgap.hands.forge.correctives import pose_correctives
-from handgap.hands.forge.mano import FINGER_BONES, annotation_arrays, build_annotation
+from handgap.hands.forge.mano import FINGER_BONES, annotated_joints, annotation_arrays, build_annotation
 from handgap.hands.forge.nimble import PARENTS, build_skin, joint_regressor, shape_space
 from handgap.hands.forge.source import LICENCE, SOURCE, licence_text, nail_mask, read_source
 from handgap.hands.prior import PosePrior, joint_axes
@@ -32,6 +32,7 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
     annotation = build_annotation(skin)
     # of the vertices that both hands have, so that their joints are the same
     regressor = joint_regressor(mean, skin.samples, skin.joint_samples, annotation.ids, 60)
+    seen = joint_regressor(mean, skin.samples, annotated_joints(skin.joint_samples), annotation.ids, 120)
     joints, J_shapedirs = regressor @ mean, np.einsum("jv,vcs->jcs", regressor, shapedirs)
     nail = nail_mask(skin.atlas.source_uv, skin.atlas.faces_forearm, skin.faces_forearm, len(mean))
     thumb = (nail > 0.5) & (skin.weights[:, 3] > 0.5)
@@ -62,7 +63,7 @@ def forge(mano_out: Path, nimble_out: Path, seed: int) -> None:
         "mano_vertices": np.repeat(annotation.ids[:, None], 3, 1),
         "mano_weights": np.tile([1.0, 0.0, 0.0], (len(annotation.ids), 1)),
     }
-    mano = annotation_arrays(annotation, mean, shapedirs, regressor)
+    mano = annotation_arrays(annotation, mean, shapedirs, regressor, seen)
     # a metacarpal has no correctives, and the prior leaves it alone: both hands' finger joints turn alike
     mano["posedirs"] = posedirs.reshape(len(mean), 3, -1, 9)[annotation.ids][:, :, FINGER_BONES].reshape(
         len(annotation.ids), 3, -1

@@ -73,7 +73,8 @@ class TextureModel(nn.Module):
         """uint8 maps (H, W, C) of one skin's coefficients (K,), as `SkinSource` gives them."""
         with torch.inference_mode():
             found = self(torch.as_tensor(coefficients, dtype=torch.float32)[None])
-        return {name: (255.0 * pixels[0]).round().to(torch.uint8).numpy() for name, pixels in found.items()}
+            # in place: fresh arrays of this size cost more than the arithmetic
+            return {name: pixels[0].mul_(255.0).round_().to(torch.uint8).numpy() for name, pixels in found.items()}
 
 
 class TextureSet:
