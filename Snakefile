@@ -28,6 +28,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/study.smk"
 include: "rules/assets.smk"
 include: "rules/hands.smk"
 include: "rules/fit.smk"

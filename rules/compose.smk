@@ -1,42 +1,5 @@
 # Pieces of real images into synthetic ones, and the amplitude spectra of both.
 
-import numpy as np
-
-from handgap.compose.pairs import random_partners
-
-
-def split_size(wildcards):
-    return STUDY.datasets[wildcards.dataset].splits[wildcards.split]
-
-
-def pasted_numbers(wildcards):
-    """Numbers of the real shards that a composed shard takes its pieces from."""
-    origin = STUDY.compositions[wildcards.variant].origin
-    if origin == "none":
-        return []
-    if origin == "own":
-        return [int(wildcards.shard)]
-    ids = first_id(wildcards) + np.arange(id_count(wildcards))
-    partners = random_partners(
-        ids, split_size(wildcards), STUDY.seed, wildcards.variant
-    )
-    return np.unique(partners // STUDY.shard_size).tolist()
-
-
-def pasted_shards(stage):
-    """Input function: those shards at one stage."""
-    return lambda wildcards: [
-        f"<results>/{stage}/{wildcards.dataset}/{wildcards.split}/{number:05d}.h5"
-        for number in pasted_numbers(wildcards)
-    ]
-
-
-def split_size_option(wildcards):
-    """Random partners come from the whole split; other compositions do not depend on its size."""
-    if STUDY.compositions[wildcards.variant].origin == "random":
-        return f"--split-size {split_size(wildcards)}"
-    return ""
-
 
 rule compose_shard:
     input:

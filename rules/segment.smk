@@ -1,21 +1,5 @@
 # Arm and object masks of the real side; scored where truth exists.
 
-from handgap.core.config.segment import GROUNDING_DINO, SEGMENTERS, VOCAB
-
-SEGMENTER = SEGMENTERS[STUDY.segment.segmenter]
-TEXT_ASSETS = (GROUNDING_DINO, VOCAB) if STUDY.segment.boxes == "grounding_dino" else ()
-
-
-def weights_of(assets, paths):
-    """Files of assets that lie beside their asset.json."""
-    return [f"{folder}/{asset.file}" for asset, folder in zip(assets, folders(paths))]
-
-
-def text_options(wildcards, input):
-    """Grounding DINO and the vocabulary of its text encoder, if the study asks for text-prompted boxes."""
-    files = weights_of(TEXT_ASSETS, input.text)
-    return " ".join(map("{} {}".format, ("--detector", "--vocab"), files))
-
 
 rule segment_shard:
     input:
