@@ -146,8 +146,8 @@ class FolderShard:
             picture = renderer.filmic(scene)
         else:
             stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, Render().exposure_stops)
-            albedo = renderer.albedo(scene.parts[0].material.skin)
-            picture = expose(renderer.render(scene), truth.mask > 0, stops, albedo)
+            linear = renderer.render(scene)
+            picture = expose(linear, truth.mask > 0, stops, renderer.albedo(scene.parts[0].material.skin))
         vertices = to_camera(sample.vertices, view) if self._has_vertices else None
         hdri = map_name(scene.light.hdri) if isinstance(scene.light, Panorama) else ""
         labels = self._labels(joints, vertices, truth.visibility, hdri, sample.digest)
