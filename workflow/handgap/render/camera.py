@@ -13,9 +13,9 @@ from handgap.core.config.dataset import Dataset
 from handgap.core.images import encode_jpeg
 from handgap.render.light import meter, tone_map, white_balance
 
-EXPOSURE_STOPS = 0.4  # standard deviation about the meter's reading
+EXPOSURE_STOPS = 0.3  # standard deviation about the meter's reading
 SHOT, READ = 0.0003, 0.002  # noise variance per unit signal, and standard deviation in the dark, of full scale
-JPEG_QUALITY = (80, 96)  # from, up to but not including
+JPEG_QUALITY = (90, 99)  # from, up to but not including
 
 
 @dataclass(frozen=True)
