@@ -110,7 +110,7 @@ class PublishedWay:
         render.threads_mode, render.threads = "FIXED", self._threads
         cycles.device, cycles.samples, cycles.use_adaptive_sampling = "CPU", self._samples, False
         cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
-        cycles.denoising_quality, cycles.denoising_prefilter = "BALANCED", "FAST"
+        cycles.denoising_quality, cycles.denoising_prefilter = "BALANCED", "NONE"
 
     def _annotate(self, scene: bpy.types.Scene, hand: bpy.types.Object) -> None:
         """A second render, for mask and depth; reading it and making depth of ray length is left out."""

@@ -1,3 +1,4 @@
+import io
 import subprocess
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from handgap.core.errors import CorruptFileError, DiskFullError, MissingAssetError
 from handgap.core.images import decode_depth, decode_mask, decode_rgb, encode_depth, encode_mask, encode_rgb
 from handgap.core.store import ShardedStore, Store, write_store
+from PIL import Image
 
 PROVENANCE = {"study": "test", "seed": 0, "code": "c0de", "config": "c0f1"}
 
@@ -104,3 +106,19 @@ def test_mask_and_depth_codecs() -> None:
         encode_depth(np.array([[70.0]]))
     with pytest.raises(CorruptFileError, match=r"x\.h5\[3\]"):
         decode_rgb(np.zeros(9, np.uint8), "x.h5[3]")
+
+
+def test_damaged_pictures_are_one_error() -> None:
+    whole = encode_rgb(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).tobytes()
+    for picture in (damaged_png(), whole[: len(whole) // 2], b"II*\0" + bytes(40), b"BM" + bytes(60)):
+        with pytest.raises(CorruptFileError, match=r"a\.png"):
+            decode_rgb(np.frombuffer(picture, np.uint8), "a.png")
+
+
+def damaged_png() -> bytes:
+    """A PNG whose second data chunk has lost its name, which Pillow calls a syntax error."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(file, "PNG")
+    data = file.getvalue()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    return data[:second] + b"\0DAT" + data[second + 4 :]

@@ -1,6 +1,7 @@
 """`handgap render folder`: a folder in HandSynthesis' layout becomes a store; the release's own samples as judge."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,10 @@ def test_metres_and_millimetres_are_one(hands, tmp_path):
 
 def test_what_fails_keeps_its_place_with_the_reason(hands, tmp_path):
     (write_hand(hands / "bad_map") / "diffuse.png").write_bytes(b"\x89PNG")
-    (write_hand(hands / "no_vertices") / "manov.json").unlink()
+    (write_hand(hands / "flat_uv") / "skin.obj").write_text(
+        re.sub(r"(?m)^vt .*$", "vt 0.5 0.5", (hands / "00000003/skin.obj").read_text())
+    )
+    (write_hand(hands / "nan_joints") / "joints.json").write_text("[" + ", ".join(["[NaN, 0, 0]"] * 21) + "]")
     behind = write_hand(hands / "behind")
     for name in ("joints.json", "manov.json"):
         points = np.array(json.loads((behind / name).read_text())) - [0, 900, 0]
@@ -103,10 +107,23 @@ def test_what_fails_keeps_its_place_with_the_reason(hands, tmp_path):
     (behind / "skin.obj").write_text("\n".join(moved))
     columns = run(hands, tmp_path / "out.h5", **SMALL)
     flags = dict(zip(columns["name"], columns["flag"], strict=True))
-    assert columns["id"].tolist() == [0, 1, 2, 3, 4] and columns["valid"].tolist() == [True, True, False, False, False]
-    assert flags["bad_map"].startswith("diffuse.png: ") and flags["no_vertices"].startswith("manov.json: no such file")
+    assert columns["id"].tolist() == [0, 1, 2, 3, 4, 5] and columns["valid"].tolist() == [True] * 2 + [False] * 4
+    assert flags["bad_map"].startswith("diffuse.png: ") and flags["flat_uv"].endswith("that span no area")
+    assert flags["nan_joints"] == "joints.json: numbers that are not finite"
     assert flags["behind"] == "no pixel shows the hand"
     assert not columns["joints"][2:].any() and not decode_mask(columns["mask"][4]).any()
+
+
+def test_a_hand_without_annotation_vertices_is_drawn_beside_others(hands, tmp_path):
+    (hands / "00000003/manov.json").unlink()
+    columns = run(hands, tmp_path / "out.h5", **SMALL)
+    without, having = columns["vertices"]
+    assert columns["valid"].all() and np.isnan(without).all() and np.isfinite(having).all()
+
+
+def test_maps_need_not_be_of_one_size(hands, tmp_path):
+    Image.new("RGB", (1, 1), (90, 90, 90)).save(hands / "00000003/spec.png")
+    assert run(hands, tmp_path / "out.h5", **SMALL)["valid"].all()
 
 
 def test_nothing_usable_is_one_error(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from handgap.core.config.render import Render
 from handgap.render.light import (
     AUTOMATIC,
+    BRIGHTEST,
     LEVEL,
     LUMINANCE,
     MIDDLE_GREY,
@@ -142,3 +143,17 @@ def test_fair_and_dark_skin_keep_most_of_their_difference():
     assert exposed[1] / exposed[0] == pytest.approx((fair / dark) ** (1.0 - AUTOMATIC))
     linear, hand = lit(np.full(3, MIDDLE_GREY - SHEEN), 7.0 * np.ones(3))  # skin as bright as the card reads as it
     assert meter(linear, hand, np.full(3, MIDDLE_GREY - SHEEN), weight=1.0) == pytest.approx(1.0 / 7.0)
+
+
+def test_skin_in_a_beam_of_light_is_not_burnt_out():
+    linear, hand = lit(SKIN, np.ones(3))
+    linear[10:12, 10:30] *= 40.0  # a tenth of the hand
+    exposed = linear * meter(linear, hand)
+    assert np.quantile(exposed[hand] @ LUMINANCE, 0.95) == pytest.approx(BRIGHTEST)
+
+
+def test_two_lights_of_opposite_colours_leave_no_cast():
+    linear, hand = lit(SKIN, np.ones(3))
+    linear[10:20] *= [1.0, 1.0, 0.2]
+    linear[20:30] *= [1.0, 1.0, 1.8]
+    np.testing.assert_allclose(white_balance(linear, hand, 1.0), 1.0)

@@ -21,15 +21,20 @@ class Skins:
         return {"diffuse": np.full((4, 4, 3), 60 + 40 * index, np.uint8), "roughness": np.full((4, 4), 128, np.uint8)}
 
 
+def write_exr(path, pixels):
+    """An environment map (H, W, 4); Blender's row 0 is the bottom."""
+    image = bpy.data.images.new(path.stem, *pixels.shape[1::-1], float_buffer=True)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(path), "OPEN_EXR"
+    image.save()
+
+
 @pytest.fixture(scope="module")
 def hdri(tmp_path_factory):
     path = tmp_path_factory.mktemp("hdri") / "half.exr"
     pixels = np.ones((128, 256, 4), np.float32)
-    pixels[64:, :, :3] = 0.0  # the lower half of the world shines; Blender's row 0 is the bottom
-    image = bpy.data.images.new("half", 256, 128, float_buffer=True)
-    image.pixels.foreach_set(pixels.ravel())
-    image.filepath_raw, image.file_format = str(path), "OPEN_EXR"
-    image.save()
+    pixels[64:, :, :3] = 0.0  # the lower half of the world shines
+    write_exr(path, pixels)
     return path
 
 
@@ -228,6 +233,11 @@ def test_missing_inputs_are_named(tmp_path, renderer):
     (tmp_path / "damaged.exr").write_bytes(b"no map")
     with pytest.raises(CorruptFileError, match=r"damaged\.exr: .*cannot read"):
         renderer.render(scene(tmp_path / "damaged.exr", K0, 60, 50))
+    overflowed = np.ones((32, 64, 4), np.float32)
+    overflowed[4, 4] = np.inf
+    write_exr(tmp_path / "sun.exr", overflowed)
+    with pytest.raises(CorruptFileError, match=r"sun\.exr: .*not finite"):
+        renderer.render(scene(tmp_path / "sun.exr", K0, 60, 50))
     skewed = K0.copy()
     skewed[0, 1] = 5.0
     with pytest.raises(ConfigError, match="skew"):

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from handgap.core.errors import CorruptFileError
 
@@ -46,7 +46,8 @@ def _decode(data: np.ndarray, origin: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data.tobytes()))
         image.load()
-    except (UnidentifiedImageError, OSError) as error:
+    # Pillow says these of damaged files, and has an error of its own for huge ones
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise CorruptFileError(origin, f"an image in it cannot be decoded ({error})", "make the file again") from error
     return image
 

@@ -66,6 +66,8 @@ def folder(
         raise ConfigError("handgap render folder", "lacks SAMPLES_DIR or OUT", "give both, or --released-config")
     if out.is_dir() or any(parent.is_file() for parent in out.parents):
         raise ConfigError(f"OUT {out}", "a folder, or below a file", "name a new file (.h5) in a folder")
+    if state and any(path.is_file() for path in (state, *state.parents)):
+        raise ConfigError(f"--state {state}", "a file, or below one", "name a folder")
     skin = skin or ("released" if config else "photoreal")
     hdris = [] if config and not config.add_hdri_bg else _hdris(hdri_dir, released_config, config)
     shard = FolderShard(samples_dir, hdris, seed, config=config, skin=skin)

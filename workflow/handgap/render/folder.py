@@ -135,8 +135,6 @@ class FolderShard:
         }
         try:
             sample = read_sample(self._folders[k], textured=self._config.add_hand_tex)
-            if self._has_vertices and sample.vertices is None:
-                raise GeometryError(f"{VERTICES}: no such file, but other hands of the folder have it")
             scene, joints = self.scene(k, sample), to_camera(sample.joints, view)
             truth = label(scene, joints)
         except GeometryError as error:
@@ -148,7 +146,11 @@ class FolderShard:
             stops = rng(self._seed, f"{STAGE}/exposure", scene.sample_id).normal(0.0, Render().exposure_stops)
             linear = renderer.render(scene)
             picture = expose(linear, truth.mask > 0, stops, renderer.albedo(scene.parts[0].material.skin))
-        vertices = to_camera(sample.vertices, view) if self._has_vertices else None
+        vertices = sample.vertices
+        if vertices is not None:
+            vertices = to_camera(vertices, view)
+        elif self._has_vertices:
+            vertices = np.full((N_ANNOTATION_VERTICES, 3), np.nan)
         hdri = map_name(scene.light.hdri) if isinstance(scene.light, Panorama) else ""
         labels = self._labels(joints, vertices, truth.visibility, hdri, sample.digest)
         return base | self._images(picture, truth.mask, truth.depth) | labels | {"valid": True, "flag": ""}

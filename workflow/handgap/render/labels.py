@@ -14,7 +14,7 @@ from handgap.core.conventions import FINGERTIPS, MaskLabel
 from handgap.core.geometry import project
 from handgap.render.spec import GeometryError, MeshPart, SceneSpec
 
-NEAR = 0.005  # metres
+NEAR, FARTHEST = 0.005, 65.0  # metres; depth is stored as 16-bit millimetres
 PAIRS_PER_PASS = 2_000_000  # bounds the memory of one pass over (face, pixel) pairs
 # a joint is seen when the first surface on its pixel is not further in front of it than its own flesh, times and plus
 FLESH_FACTOR, FLESH_SLACK = 1.4, 0.005
@@ -106,7 +106,8 @@ def label(spec: SceneSpec, joints: np.ndarray) -> Labels:
         joints: (21, 3) metres, camera frame, simple order.
 
     Raises:
-        GeometryError: no part carries the hand's class, vertices are not finite, or no pixel shows the hand.
+        GeometryError: no part carries the hand's class, vertices are not finite, no pixel shows the hand, or a part is
+            too far away.
     """
     vertices, faces, classes = _merge(spec.parts)
     if not (classes == MaskLabel.HAND).any():
@@ -117,6 +118,8 @@ def label(spec: SceneSpec, joints: np.ndarray) -> Labels:
     mask = np.where(face >= 0, classes[face], MaskLabel.BACKGROUND).astype(np.uint8)
     if not (mask == MaskLabel.HAND).any():
         raise GeometryError("no pixel shows the hand")
+    if depth[np.isfinite(depth)].max() > FARTHEST:
+        raise GeometryError(f"something in the picture is more than {FARTHEST:.0f} m away")
     flesh = vertices[np.unique(faces[classes == MaskLabel.HAND])]
     return Labels(
         mask=mask,

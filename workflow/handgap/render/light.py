@@ -19,6 +19,7 @@ HDRI_SUFFIXES = (".exr", ".hdr")
 SKIN = np.array([0.5, 0.28, 0.19])  # linear colour of an average of the open skins
 SHEEN = 0.03  # share of light that skin mirrors, whatever its colour
 AUTOMATIC = 0.35  # of the difference between skin and grey card that exposure follows
+BRIGHTEST = 1.3  # exposed luminance that a twentieth of the skin may reach: the tone curve's 245 of 255
 SHOULDER = 0.55  # linear value up to which the tone curve is straight
 # OpenCV camera axes (x right, y down, z forward) of a level camera in Blender's world (z up), heading along +y
 LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -125,7 +126,8 @@ def meter(linear: np.ndarray, subject: np.ndarray, albedo: np.ndarray = SKIN, we
     """Gain that exposes a picture well: by the frame's log-average luminance and, counting most, the light on the hand.
 
     The hand reads as a grey card in its place would, but for `AUTOMATIC` of the difference: automatic exposure makes
-    fair skin a little darker and dark skin a little brighter than they are.
+    fair skin a little darker and dark skin a little brighter than they are. Skin in a beam of light is kept from
+    burning out.
 
     Args:
         linear: (H, W, 3) scene-linear.
@@ -138,6 +140,8 @@ def meter(linear: np.ndarray, subject: np.ndarray, albedo: np.ndarray = SKIN, we
         card = np.log(MIDDLE_GREY * illumination(linear, subject, albedo) @ LUMINANCE)
         skin = card + AUTOMATIC * np.log((albedo + SHEEN) @ LUMINANCE / MIDDLE_GREY)
         reading = weight * skin + (1.0 - weight) * reading
+        lit = np.quantile(linear[subject] @ LUMINANCE, 0.95)
+        reading = max(reading, np.log(MIDDLE_GREY * max(lit, 1e-4) / BRIGHTEST))
     return float(MIDDLE_GREY / np.exp(reading))
 
 
@@ -154,7 +158,8 @@ def white_balance(
     """
     if not subject.any():
         return np.ones(3)
-    light = illumination(linear, subject, albedo)
+    # not the log-average: where lawn lights one side and sky the other, each would pull out the other's colour
+    light = np.maximum(linear[subject].mean(0), 1e-4) / (albedo + SHEEN)
     return (light[1] / light) ** strength
 
 

@@ -16,6 +16,7 @@ from handgap.render.spec import MappedMaterial, MeshPart, SkinMaterial, SurfaceM
 SKIN_RADIUS_MM = (3.67, 1.37, 0.68)
 SUBSURFACE_WEIGHT = 0.6
 SKIN_SPECULAR = 0.36  # index of refraction 1.4
+NEAREST = 0.05  # metres, of a part's mean depth, which for one half behind the camera says little
 SKINS_MIB = 96  # kept in memory; a skin of three 1024 px maps is 12 MiB
 
 
@@ -46,7 +47,8 @@ class MaterialBook:
         """
         material = part.material
         if isinstance(material, SkinMaterial):
-            edge = 2 ** int(np.log2(atlas_size(part) * focal / part.vertices[:, 2].mean()))
+            depth = max(part.vertices[:, 2].mean(), NEAREST)
+            edge = 2 ** int(np.log2(atlas_size(part) * focal / depth))
             images = self._skins.get((material.skin, edge))
             tree = self._tree((part.name, "skin", *sorted(images)), lambda: _SkinTree(part.name, images))
             tree.load(material, images)
@@ -93,19 +95,23 @@ def _shrunk(maps: dict[str, np.ndarray], edge: int) -> dict[str, np.ndarray]:
 
     Normals that differ within a texel make it rougher (Toksvig 2005): the shorter their mean, the wider their spread.
     """
-    share = edge / max(maps["diffuse"].shape[:2])
-    if share >= 1.0:
+    if all(max(pixels.shape[:2]) <= edge for pixels in maps.values()):
         return maps
-    small = {
-        name: cv2.resize(pixels.astype(np.float32), None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-        for name, pixels in maps.items()
-    }
-    if {"normal", "roughness"} <= set(maps):
+    small = {name: _at_most(pixels, edge) for name, pixels in maps.items()}
+    if "normal" in maps and "roughness" in maps and small["normal"].shape != maps["normal"].shape:
         length = np.linalg.norm(small["normal"] / 127.5 - 1.0, axis=2)
         spread = np.maximum(1.0 / np.maximum(length, 0.5) - 1.0, 0.0)
         # a microfacet's width is the roughness squared; variances add up
         small["roughness"] = 255.0 * np.minimum(1.0, (small["roughness"] / 255.0) ** 4 + 2.0 * spread) ** 0.25
     return {name: np.rint(pixels).astype(np.uint8) for name, pixels in small.items()}
+
+
+def _at_most(pixels: np.ndarray, edge: int) -> np.ndarray:
+    """A map (H, W, ...) float32 with sides of at most `edge`, made smaller by averaging."""
+    height, width = pixels.shape[:2]
+    share = min(1.0, edge / max(height, width))
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    return cv2.resize(pixels.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
 def _image(name: str, pixels: np.ndarray, colour: bool) -> bpy.types.Image:

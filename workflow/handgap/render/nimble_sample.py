@@ -90,7 +90,7 @@ def parse_obj(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     Raises:
         GeometryError: a line cannot be read, an index points nowhere, or faces have no texture coordinates.
     """
-    text = text.replace("\r\n", "\n").replace("\\\n", " ")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\\\n", " ")
     try:
         points = np.array([line.split()[1:4] for line in VERTEX_LINE.findall(text)], np.float64).reshape(-1, 3)
     except ValueError as error:
@@ -98,6 +98,8 @@ def parse_obj(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     if not np.isfinite(points).all():
         raise GeometryError(f"{SKIN}: vertices that are not finite")
     used, faces, uv, uv_faces = _topology(VERTEX_LINE.sub("v", text))
+    if not np.ptp(uv, axis=0).all():
+        raise GeometryError(f"{SKIN}: texture coordinates that span no area")
     return points[used], faces, uv, uv_faces
 
 
@@ -161,8 +163,10 @@ def _labels(path: Path, shape: tuple[int, int], tree: cKDTree, digest: "hashlib.
         values = np.array(json.loads(_read(path, digest)), np.float64)
     except (ValueError, TypeError, RecursionError) as error:  # what json and NumPy say to what is no list of numbers
         raise GeometryError(f"{path.name}: not a list of {shape[0]} points ({error})") from error
-    if values.shape != shape or not np.isfinite(values).all():
-        raise GeometryError(f"{path.name}: {values.shape} numbers, expected {shape}, all finite")
+    if values.shape != shape:
+        raise GeometryError(f"{path.name}: {values.shape} numbers, expected {shape}")
+    if not np.isfinite(values).all():
+        raise GeometryError(f"{path.name}: numbers that are not finite")
     points = _metres(values, path.name)
     off = tree.query(points)[0].max()
     if off > OFF_SKIN:

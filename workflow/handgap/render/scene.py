@@ -126,6 +126,10 @@ def _load_map(path: Path) -> dict[str, bpy.types.Image]:
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
     radiance = pixels.reshape(height, width, image.channels)[..., :3]
+    if not np.isfinite(radiance).all():
+        bpy.data.images.remove(image)
+        cure = "take it out of the folder, or save it again with finite values"
+        raise CorruptFileError(path, "an environment map with pixels that are not finite (an overflowed sun?)", cure)
     if radiance.min() >= 0.0:
         return {"map": image}
     bpy.data.images.remove(image)  # Cycles would read the file again, whatever pixels are set

@@ -88,7 +88,7 @@ class Renderer:
         cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
         cycles.denoising_use_gpu = False
         cycles.denoising_input_passes, cycles.denoising_quality = "RGB_ALBEDO_NORMAL", "BALANCED"
-        cycles.denoising_prefilter = "FAST"
+        cycles.denoising_prefilter = "NONE"  # guides have next to no noise; FAST takes them for noisy and keeps grain
         cycles.use_light_tree = False  # the environment is the main light
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.max_bounces = cycles.transmission_bounces = MAX_BOUNCES
