@@ -12,11 +12,11 @@ from handgap.compose.spectrum import (
     log_amplitude,
     radial_bins,
 )
-from handgap.compose.spectrum_step import app
+from handgap.compose.spectrum_step import Group, app
 from handgap.core.errors import ConfigError, CorruptFileError
 from handgap.core.images import encode_rgb
 from handgap.core.seeds import rng
-from handgap.core.store import write_store
+from handgap.core.store import Store, write_store
 from handgap.report import figures
 from typer.testing import CliRunner
 
@@ -40,7 +40,7 @@ def spectra(scale: float | np.ndarray, n: int, shift: float = 0.0, seed: int = 0
 
 
 def profile(values: np.ndarray, resamples: int = 200, seed: int = 0) -> Profile:
-    weights = bootstrap_weights(len(values), resamples, rng(0, "test/bootstrap", seed))
+    weights = bootstrap_weights(range(len(values)), resamples, rng(0, "test/bootstrap", seed))
     return Profile(values, SIZE, BANDS, weights)
 
 
@@ -59,13 +59,32 @@ def test_profile_is_the_plain_mean_and_variance():
 
 def test_a_resample_is_the_profile_of_the_images_it_draws():
     values = spectra(2.0, 20)
-    weights = bootstrap_weights(20, 5, rng(0, "test/bootstrap"))
+    weights = bootstrap_weights(range(20), 5, rng(0, "test/bootstrap"))
     drawn = np.repeat(values, np.rint(weights[3] * 20).astype(int), axis=0)
     assert len(drawn) == 20
-    again = Profile(drawn, SIZE, BANDS, bootstrap_weights(20, 1, rng(0, "test/bootstrap")))
+    again = Profile(drawn, SIZE, BANDS, bootstrap_weights(range(20), 1, rng(0, "test/bootstrap")))
     result = Profile(values, SIZE, BANDS, weights)
     np.testing.assert_allclose(result.mean[3], again.mean[0], atol=1e-5)
     np.testing.assert_allclose(result.variance[3], again.variance[0], rtol=1e-4)
+
+
+def test_a_resample_draws_whole_clusters():
+    weights = bootstrap_weights(["b", "a", "b", "c", "b"], 2000, rng(0, "test/clusters"))
+    np.testing.assert_allclose(weights.sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(weights[0], 0.2)
+    assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] == weights[:, 4]).all()
+    alone = np.isclose(weights[1:, [0, 1, 3]] * [3, 1, 1], 1.0).mean(0)
+    np.testing.assert_allclose(alone, 1 / 27, atol=0.02)  # three draws of three clusters, all the same one
+
+
+def test_images_that_share_their_light_give_wider_intervals():
+    light = np.repeat(rng(0, "test/light").normal(size=(10, 1, 1)), 20, axis=0)
+    values = (light + spectra(0.3, 200)).astype(np.float32)
+    apart, together = (
+        Profile(values, SIZE, BANDS, bootstrap_weights(clusters, 300, rng(0, "test/bootstrap"))).mean[1:].std(0)
+        for clusters in (range(200), np.repeat(np.arange(10), 20))
+    )
+    assert (together > 3 * apart).all()  # sqrt(20) times
 
 
 def test_comparison_states_what_was_put_in():
@@ -139,6 +158,34 @@ def measure(folder, names, amplitude=None):
     arguments += ["--out", str(folder / "spectra.csv"), "--distances", str(folder / "distances.csv")]
     CliRunner().invoke(app, arguments, catch_exceptions=False)
     return pd.read_csv(folder / "spectra.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, ["sample 0", "sample 1", "sample 2"]),
+        ({"hdri": ["sky", "sky", ""], "sequence": np.array([3, 4, 4])}, ["hdri sky", "hdri sky", "sequence 4"]),
+        ({"sequence": np.array([3, 3, 4])}, ["sequence 3", "sequence 3", "sequence 4"]),
+    ],
+)
+def test_samples_are_clustered_by_light_then_sequence(tmp_path, columns, expected):
+    columns = {"id": np.arange(3), "valid": np.ones(3, bool)} | columns
+    write_store(tmp_path / "real.h5", columns, study="t", seed=0, code="c", config="k")
+    group = Group("real", [tmp_path / "real.h5"])
+    assert [group.cluster(sample) for sample in range(3)] == expected
+
+
+def test_the_step_resamples_lights(shards):
+    independent = measure(shards, ("real", "synthetic", "composed"))
+    with Store(shards / "real.h5") as store:
+        columns = {name: store.column(name) for name in store.names}
+    columns = {name: list(values) if values.dtype == object else values for name, values in columns.items()}
+    write_store(shards / "real.h5", columns | {"hdri": ["sky"] * 8}, study="t", seed=0, code="c", config="k")
+    one_light = measure(shards, ("real", "synthetic", "composed"))
+    means, before = (found[found.statistic == "mean"] for found in (one_light, independent))
+    np.testing.assert_array_equal(means.value, before.value)
+    np.testing.assert_allclose(means.ci_high, means.ci_low, rtol=1e-5)  # a single light says nothing about others
+    assert (before.ci_high > before.ci_low + 1e-3).all()
 
 
 @pytest.mark.parametrize("method", ["pasta", "fda"])

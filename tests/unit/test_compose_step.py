@@ -223,6 +223,24 @@ def test_an_invalid_render_stays_as_it_is(tmp_path, files):
         assert (decode_rgb(store.column("image", 0)) == picture("synthetic", 0)).all()
 
 
+@pytest.mark.parametrize(
+    ("labels", "arm", "held"),
+    [(MaskLabel.ARM, 0, -1), (MaskLabel.OBJECT, -1, 0), (MaskLabel.HAND, -1, -1), (None, -1, -1)],
+    ids=["arm", "object", "neither", "arm below the hand"],
+)
+def test_a_source_is_named_only_where_its_piece_is_seen(tmp_path, labels, arm, held):
+    parts, hand = np.zeros((2, SIZE, SIZE), np.uint8)
+    parts[4:8, 4:8] = MaskLabel.ARM if labels is None else labels
+    hand[4:8, 4:8] = MaskLabel.HAND if labels is None else MaskLabel.BACKGROUND
+    row = {"id": np.zeros(1, np.int64), "valid": np.ones(1, bool), "flag": [""]}
+    row |= {"image": [encode_rgb(picture("real", 0))]}
+    paths = {side: tmp_path / f"{side}.h5" for side in ("synthetic", "real", "masks")}
+    for side, mask in (("synthetic", hand), ("real", hand), ("masks", parts)):
+        write_store(paths[side], row | {"mask": [encode_mask(mask)]}, **PROVENANCE)
+    with Store(run(tmp_path / "out.h5", paths["synthetic"], [paths["real"]], [paths["masks"]], {})) as store:
+        assert (store.column("arm_from", 0), store.column("object_from", 0)) == (arm, held)
+
+
 def test_what_does_not_fit_is_refused(tmp_path, files):
     synthetic, out = files["synthetic"][0], tmp_path / "out.h5"
     with pytest.raises(ConfigError, match="--real, --masks: none given for v"):

@@ -32,6 +32,10 @@ def test_every_key_is_described() -> None:
         ({"sead": 1}, "sead"),
         ({"render": {"sampels": 4}}, r"render\.sampels"),
         ({"seed": -1}, "seed"),
+        ({"segment": {"prompts": ["hand", "hand. arm", "object"]}}, r"segment\.prompts\.1"),
+        ({"segment": {"prompts": ["hand", "arm", "[SEP]"]}}, r"segment\.prompts\.2"),
+        ({"segment": {"prompts": ["hand", " ", "object"]}}, r"segment\.prompts\.1"),
+        ({"datasets": {"proxyfrei": {"splits": {"train": 1, "test": 4}}}}, "'random' pastes pieces of other images"),
         ({"recipes": {"x": {"sources": [{"dataset": "nowhere", "images": "own"}], "amplitude": True}}}, "nowhere"),
     ],
 )

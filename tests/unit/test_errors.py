@@ -224,6 +224,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def test_a_message_can_be_printed_whatever_a_file_is_called() -> None:
+    error = errors.HandgapError("bad\udce9.jpg", "no image: bad\udce9", "mend bad\udce9")
+    assert str(error).encode() == b"bad\\udce9.jpg: no image: bad\\udce9\n  cure: mend bad\\udce9"
+
+
 def test_full_disk_while_rows_are_rendered(small_disk: Path) -> None:
     def row(k: int) -> dict[str, object]:
         return {"id": np.int64(k), "noise": np.random.default_rng(k).normal(size=12_000)}

@@ -22,7 +22,7 @@ def detections(*rows: tuple[str, int, float]) -> Detections:
     rows = sorted(rows, key=lambda row: -row[2])
     boxes = np.array([BOXES[name] for name, _, _ in rows], np.float64).reshape(-1, 4)
     scores, prompts = np.array([row[2] for row in rows]), np.array([row[1] for row in rows], np.int64)
-    return Detections(boxes, scores, prompts, [""] * len(rows))
+    return Detections(boxes, scores, prompts)
 
 
 def names(sighting) -> list[str | None]:

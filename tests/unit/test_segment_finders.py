@@ -24,7 +24,7 @@ def test_text_finder_is_built_from_the_settings(monkeypatch):
 
         def __call__(self, images):
             boxes = np.array([[10.0, 10, 30, 30], [10, 10, 30, 60], [20, 5, 40, 25]])
-            return [Detections(boxes, np.array([0.9, 0.8, 0.7]), np.array([HAND, WHOLE, HELD]), ["", "", ""])]
+            return [Detections(boxes, np.array([0.9, 0.8, 0.7]), np.array([HAND, WHOLE, HELD]))]
 
     monkeypatch.setattr(grounding_dino, "load_grounding_dino", lambda weights, vocab: (weights, vocab))
     monkeypatch.setattr(grounding_dino, "GroundingDino", Stub)

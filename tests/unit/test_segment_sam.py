@@ -196,8 +196,10 @@ def test_weights_that_run_code_are_refused(tmp_path):
 
 
 def test_weights_of_another_model_are_refused(weights):
-    with pytest.raises(CorruptFileError, match="not the weights of vit_b"):
+    with pytest.raises(CorruptFileError, match="not the weights of vit_b") as caught:
         SamSegmenter.load(weights, Segment(segmenter="vit_b", input_size=1024))
+    assert "pass vit_b's file, or the --segmenter it is for" in str(caught.value)
+    assert "delete" not in str(caught.value)  # it may be good weights of the other model
 
 
 def test_missing_weights_name_their_cure(tmp_path):

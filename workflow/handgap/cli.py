@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from handgap.core.errors import HandgapError, run_step
+from handgap.core.errors import HandgapError, printable, run_step
 from handgap.hands.convert.cli import app as convert
 from handgap.hands.fit.cli import fit_hand
 from handgap.render.cli import app as render
@@ -105,21 +105,25 @@ def segment(
     from handgap.core.provenance import code_of, file_sha256, settings_hash
     from handgap.report.draw import draw_mask
     from handgap.segment.finders import open_finder
-    from handgap.segment.photos import MAX_HANDS, PhotoSegmenter, segment_folder
+    from handgap.segment.hand_table import TABLE
+    from handgap.segment.photo_folder import photos_of, segment_folder
+    from handgap.segment.photos import PhotoSegmenter
     from handgap.segment.sam import SamSegmenter
 
+    photos = photos_of(folder, out)
     settings = Segment(segmenter=segmenter, boxes=boxes, input_size=SAM_INPUT)
     files = [SEGMENTERS[segmenter].find(weights)]
     if boxes == "grounding_dino":
         assets = weights.parent if weights.is_file() else weights
         files += [GROUNDING_DINO.find(assets), VOCAB.find(assets)]
-    made_from = [settings.model_dump(mode="json"), code_of("segment.photos"), *map(file_sha256, files)]
+    code = map(code_of, ("segment.photos", "segment.photo_folder", "segment.finders", "report.draw"))
+    made_from = [settings.model_dump(mode="json"), *code, *map(file_sha256, files)]
     model = SamSegmenter.load(files[0], settings)
-    with open_finder(settings, *files[1:], max_hands=MAX_HANDS) as finder:
-        photos = PhotoSegmenter(finder, model, settings)
-        outcome = segment_folder(folder, out, photos, settings_hash(made_from), draw_mask)
+    with open_finder(settings, *files[1:], photos=True) as finder:
+        segmenter_of_photos = PhotoSegmenter(finder, model, settings)
+        outcome = segment_folder(folder, photos, out, segmenter_of_photos, settings_hash(made_from), draw_mask)
     typer.echo(outcome.summary())
-    typer.echo(out / "hands.csv")
+    typer.echo(printable(out / TABLE))
 
 
 @app.command()

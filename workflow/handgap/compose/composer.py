@@ -41,8 +41,8 @@ class Composer:
         Returns:
             ``image``, ``mask``; ``valid``, ``flag``; ``depth`` and ``visibility`` where the render has them: no depth
             where a piece is, no joint seen under the object; ``occlusion``, the share of the hand's pixels under the
-            object; ``arm_from``, ``object_from``, ids of the real image or `NOT_PASTED`. A sample that is not valid,
-            or whose real image is not, stays the plain render.
+            object; ``arm_from``, ``object_from``, the id of the real image where a pixel of its arm or object is
+            seen, else `NOT_PASTED`. A sample that is not valid, or whose real image is not, stays the plain render.
 
         Raises:
             CorruptFileError: an image cannot be decoded, the real one is of another size or not in the shards passed.
@@ -54,20 +54,20 @@ class Composer:
         if not self.side.is_valid(source):
             return row | {"valid": False, "flag": f"no valid mask of real image {source}"}
         plain, before = decode_rgb(row["image"], origin), decode_mask(row["mask"], origin)
-        pixels, after = self._pasted(plain, before, int(render["id"]), source)
+        parts = self.side.labels(source)
+        _require_size(parts, before, f"mask of real image {source}")
+        pixels, after = self._pasted(plain, before, int(render["id"]), source, parts)
         row |= {"image": encode_rgb(pixels), "mask": encode_mask(after), "occlusion": occlusion(before, after)}
         if "depth" in row:
             row["depth"] = without_depth(row["depth"], after != before, origin)
         if "visibility" in row:
             row["visibility"] = row["visibility"] & ~hidden_joints(render["joints"], render["K"], after)
-        pasted = {"arm_from": self.choice.arm, "object_from": self.choice.object}
-        return row | {name: source for name, piece in pasted.items() if piece != "none"}
+        pieces = {"arm_from": MaskLabel.ARM, "object_from": MaskLabel.OBJECT}
+        return row | {name: source for name, label in pieces.items() if ((parts == label) & (after == label)).any()}
 
     def _pasted(
-        self, render: np.ndarray, labels: np.ndarray, sample: int, source: int
+        self, render: np.ndarray, labels: np.ndarray, sample: int, source: int, parts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        parts = self.side.labels(source)
-        _require_size(parts, labels, f"mask of real image {source}")
         if self.choice.fill == "real":
             arm_pixels = object_pixels = self._real_pixels(render, labels, source, parts)
         else:

@@ -1,6 +1,6 @@
 """Amplitude spectra of image sets: how bright and how varied each spatial frequency is (HandSynthesis, figure 2b)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -46,18 +46,28 @@ def _radial_mean(values: np.ndarray, index: np.ndarray, bins: int) -> np.ndarray
     return values[..., inside] @ (membership / membership.sum(0))
 
 
-def bootstrap_weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """Weights (1 + resamples, n) float32 of n images; row 0 is the sample itself.
+def bootstrap_weights(clusters: Sequence[str], resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Weights of images in a cluster bootstrap (Davison & Hinkley 1997, section 3.8): whole clusters are drawn.
 
-    Groups that hold the same samples in the same order are resampled with the same weights: differences between them
-    are then paired.
+    Image sets that hold the same samples in the same order are resampled with the same weights: differences between
+    them are then paired.
+
+    Args:
+        clusters: of N images, what each shares with others (its light); images that share it are not independent.
+        resamples: number of resamples.
+        generator: draws them.
+
+    Returns:
+        (1 + resamples, N) float32, each row's sum 1; row 0 is the sample itself.
     """
-    draws = generator.multinomial(n, np.full(n, 1.0 / n), size=resamples)
-    return np.concatenate([np.ones((1, n)), draws]).astype(np.float32) / n
+    names, member = np.unique(clusters, return_inverse=True)
+    draws = generator.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=resamples)[:, member]
+    weights = np.concatenate([np.ones((1, len(member))), draws])
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 class Profile:
-    """Mean and variance of log amplitude against radial frequency, with bootstrap resamples over images.
+    """Mean and variance of log amplitude against radial frequency, with bootstrap resamples of the images.
 
     Args:
         spectra: (N, H, W // 2 + 1) log amplitudes of N >= 2 images.
@@ -140,10 +150,10 @@ def compare(profiles: Mapping[str, Profile], reference: str) -> pd.DataFrame:
         reference: the group that variances are compared with.
 
     Returns:
-        Columns group, reference, statistic, frequency (cycles per pixel), value, ci_low, ci_high (95 %, bootstrap over
-        images), n. With one row per band: "mean" and "variance" of each group, "variance_ratio" over the reference's
-        (simultaneous interval). With one row, without frequency: "variance_ratio_overall", "p_lower_everywhere" (no
-        interval) of each group but the reference, "distance" of each pair of groups.
+        Columns group, reference, statistic, frequency (cycles per pixel), value, ci_low, ci_high (95 %, by
+        `bootstrap_weights`), n. With one row per band: "mean" and "variance" of each group, "variance_ratio" over the
+        reference's (simultaneous interval). With one row, without frequency: "variance_ratio_overall",
+        "p_lower_everywhere" (no interval) of each group but the reference, "distance" of each pair of groups.
     """
     rows = []
     for group, profile in profiles.items():

@@ -24,6 +24,7 @@ from handgap.core.store import ShardedStore
 BINS = 32
 RESAMPLES = 1000
 IMAGES = 1000  # per group; of a larger set some are drawn
+SHARED = ("hdri", "sequence")  # columns of the real side; a sequence has one light, a light may have many sequences
 REFERENCE, AUGMENTED, AUGMENTED_FROM = "real", "augmented", "composed"
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -43,6 +44,11 @@ class Group:
         row = self._rows[sample]
         return decode_rgb(self._store.row("image", row), self._store.origin(row))
 
+    def cluster(self, sample: int) -> str:
+        """What a sample shares with others: its light, else its sequence; one without either is a cluster by itself."""
+        shared = {name: self._store.row(name, self._rows[sample]) for name in SHARED if name in self._store.shards[0]}
+        return next((f"{name} {value}" for name, value in shared.items() if value != ""), f"sample {sample}")
+
     def close(self) -> None:
         """Close the shards."""
         self._store.close()
@@ -58,7 +64,7 @@ def spectrum(
 ) -> None:
     """Measure amplitude spectra: real, synthetic, composed, and composed with amplitude augmentation.
 
-    All groups are measured on the same samples, those that are valid in each.
+    All groups are measured on the same samples, those that are valid in each, and resampled by the real side's lights.
     """
     settings = parse_json(Amplitude, amplitude, "--amplitude")
     paths = {name: shards.split(",") for name, _, shards in (text.partition("=") for text in group)}
@@ -69,7 +75,8 @@ def spectrum(
         for opened in groups.values():
             stack.callback(opened.close)
         ids = _common_ids(list(groups.values()), seed)
-        weights = bootstrap_weights(len(ids), RESAMPLES, rng(seed, "compose/bootstrap"))
+        clusters = [groups[REFERENCE].cluster(sample) for sample in ids]
+        weights = bootstrap_weights(clusters, RESAMPLES, rng(seed, "compose/bootstrap"))
         profiles = {
             name: _profile(name, (one.image(sample) for sample in ids), weights) for name, one in groups.items()
         }

@@ -5,6 +5,11 @@ import sys
 from collections.abc import Callable
 
 
+def printable(text: object) -> str:
+    """Text that UTF-8 can hold: bytes of a file's name that are no UTF-8 are written as escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 class HandgapError(Exception):
     """A problem a person can cure.
 
@@ -15,8 +20,8 @@ class HandgapError(Exception):
     """
 
     def __init__(self, what: object, problem: str, cure: str):
-        self.what, self.problem, self.cure = str(what), problem, cure
-        super().__init__(f"{self.what}: {problem}\n  cure: {cure}")
+        self.what, self.problem, self.cure = map(printable, (what, problem, cure))
+        super().__init__(f"{self.what}: {self.problem}\n  cure: {self.cure}")
 
 
 class ConfigError(HandgapError):

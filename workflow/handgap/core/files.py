@@ -1,6 +1,7 @@
 """Files that exist whole or not at all, and files of arrays read with their faults named."""
 
 import errno
+import hashlib
 import io
 import os
 import zipfile
@@ -16,6 +17,16 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _STORED_AS = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 
 
+def _beside(path: Path, process: object) -> Path:
+    """Temporary name of a file; its own name stays out of it, as that may be as long as names can be."""
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{process}.tmp")
+
+
+def half_written(path: Path) -> list[Path]:
+    """What processes that were killed have left of a file."""
+    return list(path.parent.glob(_beside(path, "*").name))
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; it becomes `path` when the block ends without an error.
@@ -24,7 +35,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         DiskFullError: no room left; nothing of the file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path, os.getpid())
     try:
         yield temporary
         os.replace(temporary, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from handgap.core.errors import HandgapError
-from handgap.core.files import written_whole
+from handgap.core.files import half_written, written_whole
 from handgap.core.progress import track
 
 Row = dict[str, np.ndarray | np.generic | str | int | float | bool]
@@ -43,7 +43,7 @@ def kept(state: Path, out: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-        for half in out.parent.glob(f".{out.name}.*.tmp"):  # names of `core.files.written_whole`
+        for half in half_written(out):
             half.unlink()
         yield
         shutil.rmtree(state)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from handgap.core.conventions import MIDDLE_MCP, WRIST
-from handgap.core.drawing import silhouette
+from handgap.core.drawing import SHIFT, fixed_point, silhouette
 from handgap.core.geometry import project
 from handgap.segment.regions import dilate
 
@@ -43,10 +43,8 @@ class HandPrior:
     def corridor(self) -> np.ndarray:
         """(H, W) bool, pixels the forearm may cover."""
         canvas = np.zeros(self.outline.shape, np.uint8)
-        for (x, y), radius in zip(self.forearm, self.radius, strict=True):
-            # drawn with 4 fractional bits, pixel centres at integers
-            centre = (round((x - 0.5) * 16), round((y - 0.5) * 16))
-            cv2.circle(canvas, centre, round(radius * 16), 1, cv2.FILLED, shift=4)
+        for centre, radius in zip(fixed_point(self.forearm), self.radius, strict=True):
+            cv2.circle(canvas, tuple(map(int, centre)), round(radius * (1 << SHIFT)), 1, cv2.FILLED, shift=SHIFT)
         return canvas.astype(bool)
 
     @property

@@ -88,13 +88,11 @@ class Detections:
         boxes: (D, 4) float64 left, top, right, bottom px, inside the image.
         scores: (D,) float64 confidence, 0..1.
         prompts: (D,) int64, which of the detector's prompts each answers; one box may answer several.
-        phrases: D texts, the words of that prompt which the box matches.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     prompts: np.ndarray
-    phrases: list[str]
 
 
 class Detector(Protocol):
@@ -109,7 +107,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1)
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of a box (4,) inside each of the others (D, 4), and their IoU, (D,) each."""
     common = _areas(np.concatenate([np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])], axis=1))
     own = _areas(box[None])
@@ -127,7 +125,7 @@ def sightings(found: Detections) -> list[Sighting]:
     """
     result = []
     for index in np.flatnonzero(found.prompts == HAND):
-        inside, same = _overlaps(found.boxes[index], found.boxes)
+        inside, same = overlaps(found.boxes[index], found.boxes)
         fits = {
             HAND: np.arange(len(found.boxes)) == index,
             WHOLE: (found.prompts == WHOLE) & (inside >= CONTAINED),

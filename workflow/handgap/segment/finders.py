@@ -11,20 +11,22 @@ from torchvision.ops import box_iou
 
 from handgap.core.config.segment import Segment
 from handgap.segment.detect import HAND, HELD, WHOLE, Finder, LabelFinder, Sighting, TextFinder
+from handgap.segment.tiles import TiledFinder
 
+MAX_HANDS = 10  # that the palm detector looks for in a photo, and in each tile of it
 SAME_HAND = 0.1  # IoU of hand boxes below which a sighting is of another hand
 
 
 @contextmanager
 def open_finder(
-    settings: Segment, detector: Path | None = None, vocab: Path | None = None, *, max_hands: int = 2
+    settings: Segment, detector: Path | None = None, vocab: Path | None = None, *, photos: bool = False
 ) -> Iterator[Finder]:
     """The finder of `settings.boxes`, "palm" or "grounding_dino".
 
     Args:
         settings: the segment stage's.
         detector, vocab: weights of Grounding DINO, vocabulary of its text encoder.
-        max_hands: the palm detector looks for at most so many.
+        photos: of people, in which hands may be many and small, not a dataset's images of one or two.
 
     Raises:
         MissingAssetError, CorruptFileError: of Grounding DINO's files.
@@ -32,8 +34,8 @@ def open_finder(
     if settings.boxes == "palm":
         from handgap.segment.palm import PalmFinder
 
-        with PalmFinder(max_hands, settings.box_margin) as finder:
-            yield finder
+        with PalmFinder(MAX_HANDS if photos else 2, settings.box_margin) as finder:
+            yield TiledFinder(finder, settings.box_margin) if photos else finder
         return
     from handgap.segment.grounding_dino import GroundingDino, load_grounding_dino
 

@@ -117,15 +117,15 @@ class GroundingDino:
     """Grounding DINO as a `detect.Detector`.
 
     As in the package's demo, a box is kept for a prompt when the prompt's best word passes the box threshold, and the
-    words above the text threshold are its phrase. As in its COCO evaluation, its score is the mean over the words, by
-    which a box of hand and arm outdoes one of the hand alone. Images are scaled as there; those of one size run as a
-    batch, so that no answer depends on the images around it.
+    words above the text threshold are those it matches. As in its COCO evaluation, its score is the mean over the
+    prompt's words, those it does not match counting as 0, by which a box of hand and arm outdoes one of the hand alone.
+    Images are scaled as there; those of one size run as a batch, so that no answer depends on the images around it.
 
     Args:
         model: from `load_grounding_dino`.
         prompts: texts, all asked in one pass.
         box_threshold: for the best word, 0..1.
-        text_threshold: for a word to be named, 0..1; a box without any is dropped.
+        text_threshold: for a word to count, 0..1; a box without any is dropped.
         short_side: px the image's shorter edge is scaled to (trained at up to 800); the longer stays below 5/3 of it.
 
     Raises:
@@ -139,11 +139,11 @@ class GroundingDino:
         self._model = model.to(self._device)
         self._box_threshold, self._text_threshold = box_threshold, text_threshold
         self._short_side = short_side
-        self._words = [model.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        ends = np.cumsum([1, *(len(words) + 1 for words in self._words)])  # [CLS], then each prompt and its full stop
+        words = [model.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        ends = np.cumsum([1, *(len(prompt) + 1 for prompt in words)])  # [CLS], then each prompt and its full stop
         self._spans = [slice(start, stop - 1) for start, stop in pairwise(ends)]
         separators = set(model.specical_tokens)
-        if not all(words and separators.isdisjoint(words) for words in self._words) or ends[-1] >= model.max_text_len:
+        if not all(prompt and separators.isdisjoint(prompt) for prompt in words) or ends[-1] >= model.max_text_len:
             problem = "must be texts without full stop or question mark, a few words each"
             raise ConfigError("prompts", f"{list(prompts)} {problem}", "mend the study's segment.prompts")
         self._caption = " . ".join(prompts) + " ."
@@ -183,18 +183,12 @@ class GroundingDino:
         """Detections from boxes (Q, 4) px and the probability (Q, T) of each word."""
         prompts, queries, scores = [], [], []
         for prompt, span in enumerate(self._spans):
-            best = words[:, span].amax(1)
-            kept = torch.nonzero(best > max(self._box_threshold, self._text_threshold))[:, 0]
+            asked = words[:, span]
+            kept = torch.nonzero(asked.amax(1) > max(self._box_threshold, self._text_threshold))[:, 0]
             prompts.append(torch.full_like(kept, prompt))
             queries.append(kept)
-            scores.append(words[kept, span].mean(1))
+            scores.append((asked * (asked > self._text_threshold))[kept].mean(1))
         prompts, queries, scores = torch.cat(prompts), torch.cat(queries), torch.cat(scores)
         distinct = batched_nms(boxes[queries], scores, prompts, SAME)
         prompts, queries, scores = prompts[distinct], queries[distinct], scores[distinct]
-        phrases = [self._phrase(prompt, words[query]) for prompt, query in zip(prompts.tolist(), queries, strict=True)]
-        return Detections(boxes[queries].numpy(), scores.numpy(), prompts.numpy(), phrases)
-
-    def _phrase(self, prompt: int, words: torch.Tensor) -> str:
-        """The prompt's words that a box matches; `words` are the probabilities (T,) of the caption's."""
-        matched = words[self._spans[prompt]] > self._text_threshold
-        return self._model.tokenizer.decode(torch.tensor(self._words[prompt])[matched])
+        return Detections(boxes[queries].numpy(), scores.numpy(), prompts.numpy())

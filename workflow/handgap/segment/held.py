@@ -58,7 +58,7 @@ def object_in_box(
     """What a box (4,) px frames: mask (H, W) bool, the model's confidence in it, why there is none."""
     logits, quality = ask(Prompts(box[None], None, None))
     best = int(quality[0].argmax())
-    mask, score = logits[0, best] > 0, float(quality[0, best])
+    mask, score = logits[0, best] > 0, float(np.clip(quality[0, best], 0.0, 1.0))
     reason = why_not_held(mask, outline, prior, settings.object_area)
     return (mask & (reason == ""), score, reason)
 

@@ -97,9 +97,10 @@ class HandSegmenter:
             masks.append(logits[row, pick] > 0)
             scores.append(quality[row, pick])
         hand, whole = masks
+        scores = np.clip(scores, 0.0, 1.0)  # the model's estimates of an IoU may lie beyond
         if prior and not prior.exact:
             hand = hand & prior.reach
-        return hand, whole, np.array(scores)
+        return hand, whole, scores
 
     def _ask_for_object(
         self,

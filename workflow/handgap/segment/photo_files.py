@@ -1,5 +1,6 @@
 """Folders of photos as people have them: which files are read, how, and why one cannot be."""
 
+import errno
 import io
 import os
 import struct
@@ -10,25 +11,27 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handgap.core.errors import CorruptFileError
+from handgap.segment.hand_table import TABLE, is_ours
 
+MASKS, OVERLAYS = "masks", "overlays"  # folders beside a table of ours
 READ = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 UNREADABLE = (".heic", ".heif", ".avif")  # phones' own formats: named in the report rather than passed over
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey
 UNBOUNDED = ("I", "F")  # 32-bit pixels without a known range
+OPENING = {  # what to do about a file that cannot be opened
+    errno.ENOENT: "if it is a link, mend it or take it away: what it names is gone",
+    errno.EACCES: "see who may read it",
+    errno.EPERM: "see who may read it",
+    errno.ENAMETOOLONG: "shorten its name",
+}
 
 
-def find_photos(folder: Path, without: Path) -> list[Path]:
-    """Photos of a folder and its subfolders by their suffix, sorted, hidden ones left out.
-
-    Args:
-        folder: where to look.
-        without: a folder whose `masks` and `overlays` are no photos (an earlier run's output).
-    """
-    outputs = {(without / name).resolve() for name in ("masks", "overlays")}
-    found = []
+def find_photos(folder: Path) -> list[Path]:
+    """Photos of a folder and its subfolders by their suffix, sorted, without hidden ones and what a run has written."""
+    found, suffixes = [], (*READ, *UNREADABLE)
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and Path(root, name).resolve() not in outputs]
-        suffixes = (*READ, *UNREADABLE)
+        written = (MASKS, OVERLAYS) if is_ours(Path(root, TABLE)) else ()
+        folders[:] = [name for name in folders if name[0] != "." and name not in written]
         found += [Path(root, name) for name in files if name[0] != "." and name.lower().endswith(suffixes)]
     return sorted(found)
 
@@ -42,7 +45,8 @@ def photo_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CorruptFileError(path, f"cannot be opened ({error.strerror})", "see who may read it") from error
+        cure = OPENING.get(error.errno, "mend it, or take it away")
+        raise CorruptFileError(path, f"cannot be opened ({error.strerror})", cure) from error
 
 
 def read_photo(path: Path, data: bytes) -> np.ndarray:

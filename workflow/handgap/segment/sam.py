@@ -89,7 +89,8 @@ class SamSegmenter:
             AttributeError,
         ) as error:
             problem = f"not the weights of {settings.segmenter} ({str(error).partition(chr(10))[0] or 'cut off'})"
-            raise CorruptFileError(weights, problem, f"delete it; {asset.cure}") from error
+            cure = f"pass {settings.segmenter}'s file, or the --segmenter it is for; if it is a broken download"
+            raise CorruptFileError(weights, problem, f"{cure}, get it anew ({asset.cure})") from error
         return cls(model, multimask=settings.multimask)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:

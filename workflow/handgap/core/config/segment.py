@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from handgap.core.config.base import Section, Unit
 from handgap.core.errors import MissingAssetError
@@ -22,7 +22,7 @@ class Weights:
     def cure(self) -> str:
         """What to do where they are missing."""
         fetched = f"in a checkout: snakemake results/assets/{self.asset}/asset.json"
-        return f"{fetched}; elsewhere: get {self.file} of {self.project} and pass its path"
+        return f"{fetched}; elsewhere: get {self.file} of {self.project} and pass the folder that holds all"
 
     def find(self, where: Path) -> Path:
         """The file, if `where` is a file or holds it, beside others or as a folder of assets does.
@@ -47,7 +47,8 @@ VOCAB = Weights("bert_vocab", "vocab.txt", "google-bert/bert-base-uncased")
 SAM_INPUT = 1024  # px, edge of the input the ViTs' position embedding belongs to
 
 
-Prompt = Annotated[str, Field(min_length=1)]
+# what ends a text for grounding_dino, or stands for a special token
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^.?\[\]]+$")]
 
 
 class Segment(Section):
@@ -74,7 +75,7 @@ class Segment(Section):
         ("hand", "hand and arm", "object"), description="texts of hand, hand + arm and held object for grounding_dino"
     )
     box_threshold: Unit = Field(0.3, description="least probability of a text's best word")
-    text_threshold: Unit = Field(0.25, description="probability above which a word of the text counts as matched")
+    text_threshold: Unit = Field(0.25, description="probability below which a word of the text counts for nothing")
     detector_side: int = Field(800, ge=256, description="shorter edge grounding_dino sees, px (trained at up to 800)")
 
     @model_validator(mode="after")

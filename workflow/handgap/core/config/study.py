@@ -75,6 +75,10 @@ class Study(Section):
                 if source.images != "real" and source.images not in self.compositions:
                     choices = ["real", *self.compositions]
                     raise ValueError(f"recipes.{name}: images '{source.images}' is not one of {choices}")
+                partners = source.images != "real" and self.compositions[source.images].origin == "random"
+                if partners and self.datasets[source.dataset].splits.get("train") == 1:
+                    problem = f"'{source.images}' pastes pieces of other images, split 'train' has a single one"
+                    raise ValueError(f"datasets.{source.dataset}: {problem}; give it two")
         return self
 
 
