@@ -49,7 +49,7 @@ config: setup
 
 lock:
 	$(BIN)/uv pip compile envs/requirements.in --override envs/overrides.txt --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --output-file envs/requirements.lock
+		--no-header --no-annotate --output-file envs/requirements.lock
 
 clean:
 	rm -rf results/open results/smoke results/.state

@@ -9,10 +9,10 @@ from handgap.core.seeds import rng
 from handgap.hands.skin import step as skin_step
 from handgap.hands.skin.bake import linear_to_srgb, srgb_to_linear
 from handgap.hands.skin.detail import noise
-from handgap.hands.skin.library import SkinLibrary
 from handgap.hands.skin.map import rasterise
 from handgap.hands.skin.model import TextureModel, TextureSet, texture_pca
 from handgap.hands.skin.people import People
+from handgap.hands.skin.skins import SkinLibrary
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "results" / "models" / "open_nimble.npz"

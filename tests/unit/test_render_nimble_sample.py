@@ -55,6 +55,7 @@ def test_unused_vertices_are_left_out():
         ("v 0 0\n" + CORNERS, "vertices that cannot be read"),
         ("v 0 0 zero\n" + CORNERS, "vertices that cannot be read"),
         (CORNERS.replace("v 1 1 0", "v 1 nan 0") + "f 1/1 2/2 3/3\n", "not finite"),
+        (CORNERS.replace("vt 1 0", "vt 2 2").replace("vt 0 1", "vt 3 3") + "f 1/1 2/2 3/3\n", "span no area"),
     ],
 )
 def test_broken_obj_is_explained(text, reason):

@@ -1,11 +1,15 @@
 """Encoding of images, label masks and depth maps inside a store."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image
 
 from handgap.core.errors import CorruptFileError
+
+# what Pillow says of damaged files, in which it may trip over anything
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 
 
 def _encode(image: Image.Image, **options: object) -> np.ndarray:
@@ -46,8 +50,7 @@ def _decode(data: np.ndarray, origin: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data.tobytes()))
         image.load()
-    # Pillow says these of damaged files, and has an error of its own for huge ones
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise CorruptFileError(origin, f"an image in it cannot be decoded ({error})", "make the file again") from error
     return image
 

@@ -98,7 +98,8 @@ def parse_obj(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     if not np.isfinite(points).all():
         raise GeometryError(f"{SKIN}: vertices that are not finite")
     used, faces, uv, uv_faces = _topology(VERTEX_LINE.sub("v", text))
-    if not np.ptp(uv, axis=0).all():
+    (a, b), (c, d) = np.diff(uv[uv_faces], axis=1).transpose(1, 2, 0)
+    if not (a * d - b * c).any():
         raise GeometryError(f"{SKIN}: texture coordinates that span no area")
     return points[used], faces, uv, uv_faces
 

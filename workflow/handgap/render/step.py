@@ -14,8 +14,8 @@ from handgap.core.errors import ConfigError, run_step
 from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
-from handgap.hands.skin.library import SkinLibrary
 from handgap.hands.skin.model import TextureModel, TextureSet
+from handgap.hands.skin.skins import SkinLibrary
 from handgap.render.catalogue import Catalogue
 from handgap.render.light import find_hdris, map_name
 from handgap.render.objects import random_object

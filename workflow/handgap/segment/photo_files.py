@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import struct
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handgap.core.errors import CorruptFileError
+from handgap.core.images import DAMAGED
 from handgap.segment.hand_table import TABLE, is_ours
 
 MASKS, OVERLAYS = "masks", "overlays"  # folders beside a table of ours
@@ -74,7 +74,7 @@ def read_photo(path: Path, data: bytes) -> np.ndarray:
         raise CorruptFileError(path, "no image of a known kind", "take it away") from error
     except Image.DecompressionBombError as error:
         raise CorruptFileError(path, f"too large ({error})", "scale it down") from error
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error) as error:
+    except DAMAGED as error:
         raise CorruptFileError(path, f"not a readable image ({error})", "get it anew, or take it away") from error
 
 

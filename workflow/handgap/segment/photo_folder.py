@@ -78,16 +78,14 @@ def _require_harmless(folder: Path, photos: Sequence[Path], out: Path) -> None:
     if not ours and (out / TABLE).exists():
         raise HandgapError(out / TABLE, "would be overwritten and is no table of `handgap segment`", cure)
     for photo in photos:
+        mask, overlay = _products(out, _name(photo, folder))
         try:
-            mask, overlay = _products(out, _name(photo, folder))
-            there = mask.exists(), overlay.exists()
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
+            there = _there(photo, mask, overlay)
+        except CorruptFileError:
             continue  # `segment_folder` says so in its row
         if there[0] and _note(mask) is None:
             raise HandgapError(mask, "would be overwritten and is no mask of `handgap segment`", cure)
-        if there == (False, True) and not ours:
+        if there == [False, True] and not ours:
             raise HandgapError(overlay, "would be overwritten and is no overlay of `handgap segment`", cure)
 
 
@@ -103,6 +101,20 @@ def _name(photo: Path, folder: Path) -> str:
 def _products(out: Path, name: str) -> tuple[Path, Path]:
     """Mask and overlay of a photo."""
     return out / MASKS / f"{name}.png", out / OVERLAYS / f"{name}.jpg"
+
+
+def _there(photo: Path, *products: Path) -> list[bool]:
+    """Which of a photo's products exist.
+
+    Raises:
+        CorruptFileError: the photo's name leaves no room for theirs.
+    """
+    try:
+        return [product.exists() for product in products]
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise CorruptFileError(photo, "its name is too long for a mask to be named by", "shorten its name") from error
 
 
 def segment_folder(
@@ -152,13 +164,7 @@ def _segment_file(photo: Path, name: str, out: Path, segment: Callable, key: str
     data = photo_bytes(photo)
     stamp = hashlib.sha256(data + key.encode()).hexdigest()
     mask, overlay = _products(out, name)
-    try:
-        done = overlay.exists() and mask.exists()
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise CorruptFileError(photo, "its name is too long for a mask to be named by", "shorten its name") from error
-    if done and (note := _note(mask)) and note.get("stamp") == stamp:
+    if all(_there(photo, mask, overlay)) and (note := _note(mask)) and note.get("stamp") == stamp:
         return [replace(HandRow(**row), file=name) for row in note["rows"]]
     rgb = read_photo(photo, data)
     labels, rows = segment(rgb, name)

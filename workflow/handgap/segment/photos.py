@@ -20,7 +20,7 @@ class PhotoSegmenter:
     """Labels of photos of any size, whose hands are looked for.
 
     A hand is segmented in a window around it and its forearm, so that its size in the photo does not matter; once more
-    in a wider one if the hand or its object reaches the window's edge.
+    in a wider one if hand, arm or object reach the window's edge.
 
     Args:
         finder: of hands.
