@@ -1,10 +1,12 @@
-"""A toy hand model in the annotation hand's file format, and stores of drawn hands to learn from."""
+"""A toy hand model in the annotation hand's file format, stores of drawn hands to learn from, and plain meshes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+import trimesh
 from handgap.core.conventions import FINGERS, JOINT_PARENTS, MANO_PARENTS, MANO_TO_SIMPLE, TIP_VERTICES
 from handgap.core.geometry import project
 from handgap.core.images import encode_rgb
@@ -115,3 +117,18 @@ def toy_store(path: Path, hand: AnnotationHand, ids: range, **options: float) ->
     """One shard of drawn hands."""
     write_store(path, toy_columns(hand, ids, **options), study="test", seed=0, code="-", config="-")
     return path
+
+
+def sheet(n: int, height: Callable = lambda x, y: 0 * x) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and faces of a square grid over [0, 1]^2, faces up; vertex (row, column) has id row * n + column."""
+    rows, columns = np.divmod(np.arange(n * n), n)
+    x, y = columns / (n - 1), rows / (n - 1)
+    grid = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (part.ravel() for part in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
+    return np.stack([x, y, height(x, y)], 1), np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+
+
+def ball(subdivisions: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and faces of a sphere of radius 1: 12, 42, 162, 642 vertices."""
+    mesh = trimesh.creation.icosphere(subdivisions)
+    return np.array(mesh.vertices), np.array(mesh.faces)
