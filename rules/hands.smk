@@ -99,3 +99,28 @@ rule convert_nimble:
         "Converting NIMBLE and its textures"
     shell:
         "python -m handgap.cli convert nimble {params.folder} {output.nimble} >{log} 2>&1"
+
+
+rule build_hierarchy:
+    input:
+        f"{MODELS}/{{hand}}.npz",
+    output:
+        f"{MODELS}/{{hand}}_hierarchy.npz",
+    log:
+        "<logs>/build_hierarchy/{hand}.log",
+    benchmark:
+        "<benchmarks>/build_hierarchy/{hand}.jsonl"
+    wildcard_constraints:
+        hand="open_mano|mano",
+    conda:
+        "../envs/hands.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("small"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("hands.hierarchy_step"),
+    message:
+        "Thinning the mesh of {wildcards.hand}"
+    shell:
+        "python -m handgap.hands.hierarchy_step --model {input} --out {output} >{log} 2>&1"

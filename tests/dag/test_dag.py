@@ -90,3 +90,9 @@ def test_amplitudes_of_real_images_need_the_real_images(study_file) -> None:
 def test_a_wrong_study_is_one_clear_error(study_file, keys: dict, where: str) -> None:
     with pytest.raises(Exception, match=where), planned(study_file(study="dag", **keys)):
         pass
+
+
+def test_a_mesh_hierarchy_needs_its_hand_only() -> None:
+    assert jobs(SMOKE, "results/models/open_mano_hierarchy.npz").keys() == {"build_hierarchy", "forge_hands"}
+    licensed = jobs(SMOKE, "results/models/mano_hierarchy.npz")
+    assert licensed.keys() == {"build_hierarchy", "convert_mano", "fetch_asset"}
