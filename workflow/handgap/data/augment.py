@@ -52,7 +52,7 @@ def training_sample(
         ``image`` (3, size, size) float32 RGB in [0, 1]; ``joints`` (21, 3), ``vertices`` (778, 3) metres in the
         crop's frame relative to joint 9; ``root`` (3,) joint 9 in the crop's frame; ``uv`` (21, 2) share of the
         crop's edge; ``uv_weight`` (21,) 1 inside the crop; ``K`` (3, 3) px of the crop; ``rotation`` (3, 3)
-        camera frame -> crop's frame; ``id``.
+        camera frame -> crop's frame; ``id``; if the sample has a mask, ``mask`` (size, size) share of the hand.
     """
     crop = hand_crop(
         sample.joints,
@@ -77,4 +77,6 @@ def training_sample(
         "K": crop.K,
         "rotation": crop.rotation,
     }
+    if sample.mask is not None:
+        arrays["mask"] = crop.image(sample.mask, sample.K)
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()} | {"id": sample.id}

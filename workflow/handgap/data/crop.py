@@ -32,7 +32,7 @@ class Crop(NamedTuple):
         return project(self.points(points), self.K) / self.size
 
     def image(self, image: np.ndarray, K: np.ndarray) -> np.ndarray:
-        """Cut an image (H, W, 3) uint8 taken with intrinsics K -> (size, size, 3) uint8; black beyond its border."""
+        """Cut an image (H, W, ...) taken with intrinsics K -> (size, size, ...), same type; black beyond its border."""
         homography = self.K @ self.rotation @ np.linalg.inv(K)
         homography = np.linalg.inv(_HALF_PIXEL) @ homography @ _HALF_PIXEL
         return cv2.warpPerspective(image, homography, (self.size, self.size), flags=cv2.INTER_LINEAR)

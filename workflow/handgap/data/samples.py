@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgap.core.images import decode_rgb
+from handgap.core.conventions import MaskLabel
+from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore
 
 CACHE_BYTES = 2 << 30
@@ -22,6 +23,7 @@ class Sample(NamedTuple):
     joints: np.ndarray  # (21, 3) metres, camera frame
     vertices: np.ndarray  # (778, 3) metres, camera frame
     side: int  # conventions.Side
+    mask: np.ndarray | None = None  # (H, W) float32, 1 where the hand is seen
 
 
 class Samples:
@@ -29,13 +31,14 @@ class Samples:
 
     Args:
         shards: files with the columns id, image, K, joints, vertices, side, valid.
+        masks: read the column mask too.
 
     Raises:
         MissingAssetError, CorruptFileError: see `core.store.Store`.
     """
 
-    def __init__(self, shards: Sequence[Path | str]):
-        self._shards = list(shards)
+    def __init__(self, shards: Sequence[Path | str], masks: bool = False):
+        self._shards, self._masks = list(shards), masks
         with ShardedStore(self._shards) as store:
             self.ids = store.column("id")
             self.valid = store.column("valid").astype(bool)
@@ -62,10 +65,13 @@ class Samples:
         if row in self._cache:
             return self._cache[row]
         store = self._open()
-        image = decode_rgb(store.row("image", row), store.origin(row))
+        image, mask = decode_rgb(store.row("image", row), store.origin(row)), None
+        if self._masks:
+            mask = np.float32(decode_mask(store.row("mask", row), store.origin(row)) == MaskLabel.HAND)
         labels = (store.row(name, row) for name in ("K", "joints", "vertices", "side"))
-        sample = Sample(int(self.ids[row]), image, *labels)
-        if self._free >= image.nbytes:
+        sample = Sample(int(self.ids[row]), image, *labels, mask)
+        size = image.nbytes + (0 if mask is None else mask.nbytes)
+        if self._free >= size:
             self._cache[row] = sample
-            self._free -= image.nbytes
+            self._free -= size
         return sample
