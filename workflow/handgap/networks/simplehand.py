@@ -9,7 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
-from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS
+from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS, WRIST
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork, Prediction, point_l1
@@ -94,10 +94,14 @@ class SimpleHand(HandNetwork):
         return Prediction(joints, vertices, uv)
 
     def loss(self, prediction: Prediction, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """L1 on 2D joints (1), joints (10) and vertices (10)."""
+        """L1 on 2D joints (1) that are in the crop, joints (10) and vertices (10) of hands that are.
+
+        A hand counts as out of the crop if its wrist and its joint 9 are.
+        """
+        seen = batch["uv_weight"][:, [WRIST, MIDDLE_MCP]].amax(1, keepdim=True)
         terms = {
             "uv": WEIGHTS["uv"] * point_l1(prediction.uv, batch["uv"], batch["uv_weight"]),
-            "joints": WEIGHTS["joints"] * point_l1(prediction.joints, batch["joints"]),
-            "vertices": WEIGHTS["vertices"] * point_l1(prediction.vertices, batch["vertices"]),
+            "joints": WEIGHTS["joints"] * point_l1(prediction.joints, batch["joints"], seen),
+            "vertices": WEIGHTS["vertices"] * point_l1(prediction.vertices, batch["vertices"], seen),
         }
         return sum(terms.values()), terms
