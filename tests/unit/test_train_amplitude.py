@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from handgap.compose.amplitude import swap_amplitude
-from handgap.core.config.train import Amplitude, Network, Train
+from handgap.core.config.networks import SimpleHandNetwork
+from handgap.core.config.train import Amplitude, Train
 from handgap.core.errors import ConfigError
 from handgap.data.augment import training_sample
 from handgap.data.batches import Mixture, Source
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 
 def new_run(folder, amplitude, targets):
     network = build(
-        Network(architecture="simplehand", backbone="test_efficientnet", pretrained=False),
+        SimpleHandNetwork(backbone="test_efficientnet", pretrained=False),
         toy_hand(folder / "hand.npz"),
         None,
         SETTINGS.image_size,

@@ -5,7 +5,8 @@ import signal
 import numpy as np
 import pytest
 import torch
-from handgap.core.config.train import Amplitude, Network, Train
+from handgap.core.config.networks import SimpleHandNetwork
+from handgap.core.config.train import Amplitude, Train
 from handgap.core.conventions import MIDDLE_MCP, Side
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.core.geometry import procrustes_align, random_rotation
@@ -22,7 +23,7 @@ from handgap.train.predict import mean_hand, predict, predict_mean_hand
 from toys import toy_columns, toy_hand, toy_store
 from typer.testing import CliRunner
 
-TINY = Network(architecture="simplehand", backbone="test_efficientnet", pretrained=False)
+TINY = SimpleHandNetwork(backbone="test_efficientnet", pretrained=False)
 SETTINGS = Train(image_size=64, batch=4, epochs=3)
 
 

@@ -80,6 +80,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
+# Modules of timm's models that only widen the last features (HRNet, EfficientNet, FastViT).
+_WIDENINGS = ("final_layer", "conv_head", "final_conv")
+
+
 class Backbone(nn.Module):
     """Image encoder: RGB in [0, 1] -> feature map. Normalises the way its ImageNet weights were trained.
 
@@ -87,18 +91,24 @@ class Backbone(nn.Module):
         name: a key of `PACKAGED` or any timm model whose last features are a (B, C, h, w) map.
         weights: ImageNet weights, or None for a random start.
         image_size: edge of the square input, px.
+        classifier: keep the ImageNet classifier, for networks that read its output.
+
+    Attributes:
+        channels, grid: of the features (B, channels, grid, grid).
+        narrow_channels: of the features before they are widened, see `maps`.
 
     Raises:
         ConfigError: timm has no such model, or it does not end in a feature map.
         MissingAssetError, CorruptFileError: see `load_weights`.
     """
 
-    def __init__(self, name: str, weights: Path | None, image_size: int):
+    def __init__(self, name: str, weights: Path | None, image_size: int, classifier: bool = False):
         super().__init__()
+        self.image_size = image_size
         architecture = PACKAGED.get(name, name)
         if not timm.is_model(architecture):
             raise ConfigError(f"backbone '{name}'", "timm has no such model", "choose one of timm.list_models()")
-        self.model = timm.create_model(architecture, pretrained=False, num_classes=0)
+        self.model = timm.create_model(architecture, pretrained=False, **({} if classifier else {"num_classes": 0}))
         if weights is not None:
             load_weights(self.model, weights)
         config = self.model.pretrained_cfg
@@ -106,14 +116,37 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1))
         self.model.eval()
         with torch.no_grad():
-            features = self(torch.zeros(1, 3, image_size, image_size))
+            features, narrow = self.maps(torch.zeros(1, 3, image_size, image_size))
         self.model.train()
         if features.ndim != 4:
             raise ConfigError(
                 f"backbone '{name}'", "its features are no (B, C, h, w) map", "choose a convolutional one"
             )
         self.channels, self.grid = features.shape[1], features.shape[2]
+        self.narrow_channels = narrow.shape[1]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [0, 1] -> as the ImageNet weights were trained with."""
+        return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [0, 1] -> features (B, channels, grid, grid)."""
-        return self.model.forward_features((images - self.mean) / self.std)
+        return self.model.forward_features(self.normalise(images))
+
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as in `forward` -> its features, and those before the model's last layer widened them.
+
+        The second are the first if there is no such layer. (timm's lists of features have another map in the second's
+        place: HRNet's coarsest branch, without what the finer ones add to it.)
+        """
+        widening = next((getattr(self.model, name) for name in _WIDENINGS if hasattr(self.model, name)), None)
+        if widening is None:
+            features = self(images)
+            return features, features
+        entering: list[Tensor] = []
+        hook = widening.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
+        try:
+            features = self(images)
+        finally:
+            hook.remove()
+        return features, (entering or [features])[0]

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from handgap.core.conventions import MIDDLE_MCP
 from handgap.hands.annotation_hand import AnnotationHand
-from handgap.networks.backbone import Backbone
 
 
 class Prediction(NamedTuple):
@@ -19,6 +18,7 @@ class Prediction(NamedTuple):
     uv: Tensor  # (B, 21, 2) share of the crop's edge
     pose: Tensor | None = None  # (B, n) pose coefficients of networks that predict a hand model's parameters
     shape: Tensor | None = None  # (B, 10) shape coefficients of the same
+    parts: dict[str, Tensor] | None = None  # what else a network's own loss looks at, by name
 
 
 def point_l1(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def point_l1(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> 
 
     Args:
         predicted, truth: (B, P, D).
-        weight: (B, P), or None for ones.
+        weight: (B, P) or (B, 1), or None for ones.
     """
     distance = (predicted - truth).abs().sum(-1)
     return (distance if weight is None else distance * weight).mean()
@@ -36,11 +36,11 @@ class HandNetwork(nn.Module, ABC):
     """Base of all pose networks: a backbone under the ambient precision, a head in full precision.
 
     Args:
-        backbone: image encoder.
+        backbone: image encoder: a `Backbone`, or what a network makes of several.
         annotation_hand: hand model of the labels; its buffers are not part of `weights()`.
     """
 
-    def __init__(self, backbone: Backbone, annotation_hand: AnnotationHand):
+    def __init__(self, backbone: nn.Module, annotation_hand: AnnotationHand):
         super().__init__()
         self.backbone = backbone
         self.annotation_hand = annotation_hand
@@ -52,13 +52,21 @@ class HandNetwork(nn.Module, ABC):
             images: (B, 3, S, S) RGB in [0, 1].
             K: (B, 3, 3) intrinsics of the crops, px.
         """
-        features = self.backbone(images)
-        with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.float(), K, images.shape[-1])
+        features = self.encode(images)
+        with torch.autocast(images.device.type, enabled=False):
+            if isinstance(features, dict):
+                features = {name: value.float() for name, value in features.items()}
+            else:
+                features = features.float()
+            return self.head(features, K, images.shape[-1])
+
+    def encode(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Images (B, 3, S, S) in [0, 1] -> what the head takes: a map of features, or several tensors by name."""
+        return self.backbone(images)
 
     @abstractmethod
-    def head(self, features: Tensor, K: Tensor, image_size: int) -> Prediction:
-        """Features (B, C, h, w) and intrinsics (B, 3, 3) of crops of `image_size` px -> hands."""
+    def head(self, features: Tensor | dict[str, Tensor], K: Tensor, image_size: int) -> Prediction:
+        """What `encode` gave and intrinsics (B, 3, 3) of crops of `image_size` px -> hands."""
 
     @abstractmethod
     def loss(self, prediction: Prediction, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,7 +75,7 @@ class HandNetwork(nn.Module, ABC):
         Args:
             prediction: what `forward` gave for the batch.
             batch: labels: ``joints`` (B, 21, 3), ``vertices`` (B, 778, 3), ``uv`` (B, 21, 2),
-                ``uv_weight`` (B, 21).
+                ``uv_weight`` (B, 21); ``mask`` (B, S, S) for networks whose settings have `needs_masks`.
         """
 
     def weights(self) -> dict[str, Tensor]:

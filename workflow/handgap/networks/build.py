@@ -2,17 +2,27 @@
 
 from pathlib import Path
 
-from handgap.core.config.train import Network
+from handgap.core.config.networks import CmrNetwork, GraphormerNetwork, MetroNetwork, Network, S2HandNetwork
+from handgap.core.errors import ConfigError
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import HandNetwork
+from handgap.networks.cascade import MapCascade
+from handgap.networks.cmr import Cmr
+from handgap.networks.graphormer import Graphormer
+from handgap.networks.metro import Metro
 from handgap.networks.s2hand import S2Hand
 from handgap.networks.simplehand import SimpleHand
 
-ARCHITECTURES: dict[str, type[HandNetwork]] = {"s2hand": S2Hand, "simplehand": SimpleHand}
 
-
-def build(network: Network, annotation_hand: AnnotationHand, weights: Path | None, image_size: int) -> HandNetwork:
+def build(
+    network: Network,
+    annotation_hand: AnnotationHand,
+    weights: Path | None,
+    image_size: int,
+    hierarchy: Hierarchy | None = None,
+) -> HandNetwork:
     """Make a network with freshly initialised heads (from torch's global generator: seed it first).
 
     Args:
@@ -20,9 +30,27 @@ def build(network: Network, annotation_hand: AnnotationHand, weights: Path | Non
         annotation_hand: hand model of the labels.
         weights: ImageNet weights of the backbone, or None for a random start.
         image_size: edge of the square input, px.
+        hierarchy: of the annotation hand's mesh, for networks whose settings have `needs_hierarchy`.
 
     Raises:
         ConfigError, MissingAssetError, CorruptFileError: see `Backbone`.
+        ConfigError: the network needs a hierarchy and there is none, or it does not fit (see `Cmr` and `Metro`).
     """
-    backbone = Backbone(network.backbone, weights, image_size)
-    return ARCHITECTURES[network.architecture](backbone, annotation_hand)
+    if network.needs_hierarchy and hierarchy is None:
+        raise ConfigError("--hierarchy", f"{network.architecture} is built on a mesh hierarchy", "give its file")
+
+    def backbone(classifier: bool = False) -> Backbone:
+        return Backbone(network.backbone, weights, image_size, classifier)
+
+    match network:
+        case CmrNetwork():
+            count = MapCascade.stages(network.variant)
+            return Cmr([backbone(k == count - 1) for k in range(count)], annotation_hand, hierarchy, network)
+        case MetroNetwork():
+            return Metro(backbone(), annotation_hand, hierarchy, network)
+        case GraphormerNetwork():
+            return Graphormer(backbone(), annotation_hand, hierarchy, network)
+        case S2HandNetwork():
+            return S2Hand(backbone(), annotation_hand)
+        case _:
+            return SimpleHand(backbone(), annotation_hand)

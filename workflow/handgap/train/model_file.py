@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from handgap.core.config.train import Network
+from handgap.core.config.networks import NETWORK, Network
 from handgap.core.errors import CorruptFileError, MissingAssetError
 from handgap.core.files import written_whole
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.base import HandNetwork
 from handgap.networks.build import build
 
@@ -60,8 +61,15 @@ def save_model(
     write_torch(path, content)
 
 
-def load_model(path: Path, annotation_hand: AnnotationHand) -> tuple[HandNetwork, int, float, dict]:
+def load_model(
+    path: Path, annotation_hand: AnnotationHand, hierarchy: Hierarchy | None = None
+) -> tuple[HandNetwork, int, float, dict]:
     """Read a trained network.
+
+    Args:
+        path: the file.
+        annotation_hand: hand model of the labels.
+        hierarchy: of its mesh, for networks that are built on one.
 
     Returns:
         The network in evaluation mode, the edge of its input (px), the expansion of its crop, its provenance.
@@ -69,6 +77,7 @@ def load_model(path: Path, annotation_hand: AnnotationHand) -> tuple[HandNetwork
     Raises:
         MissingAssetError: no such file.
         CorruptFileError: the file is no model of this format.
+        ConfigError: the network is built on a mesh hierarchy and there is none.
     """
     if not path.is_file():
         raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
@@ -79,6 +88,8 @@ def load_model(path: Path, annotation_hand: AnnotationHand) -> tuple[HandNetwork
         raise CorruptFileError(path, f"not a readable model ({error})", cure) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CorruptFileError(path, f"not a model of format {FORMAT}", cure)
-    network = build(Network(**content["network"]), annotation_hand, None, content["image_size"])
+    network = build(
+        NETWORK.validate_python(content["network"]), annotation_hand, None, content["image_size"], hierarchy
+    )
     network.load(content["weights"])
     return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]

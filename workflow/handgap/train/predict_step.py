@@ -13,6 +13,7 @@ from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.store import write_store
 from handgap.data.samples import Samples
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.hierarchy import Hierarchy
 from handgap.train.model_file import load_model
 from handgap.train.predict import BATCH, FRAME, empty_predictions, predict, predict_mean_hand
 
@@ -28,6 +29,7 @@ def run(
     code: Annotated[str, typer.Option(help="hash of this step's code")],
     model: Annotated[Path | None, typer.Option(help="trained network (.pt)")] = None,
     annotation_hand: Annotated[Path | None, typer.Option(help="hand model of the labels (.npz)")] = None,
+    hierarchy: Annotated[Path | None, typer.Option(help="mesh hierarchy of the hand model (.npz)")] = None,
     mean_of: Annotated[
         list[Path] | None, typer.Option(help="training shards whose mean hand is the prediction")
     ] = None,
@@ -41,7 +43,8 @@ def run(
         parents += train.digests
     elif model is not None and annotation_hand is not None and not mean_of:
         torch.use_deterministic_algorithms(True)
-        network, image_size, expansion, provenance = load_model(model, AnnotationHand.load(annotation_hand))
+        hand, meshes = AnnotationHand.load(annotation_hand), hierarchy and Hierarchy.load(hierarchy)
+        network, image_size, expansion, provenance = load_model(model, hand, meshes)
         columns = empty_predictions(len(samples))
         batches = -(-int(samples.valid.sum()) // BATCH)
         for rows, part in track(predict(network, samples, image_size, expansion), batches, "predicting batch"):

@@ -9,14 +9,16 @@ import typer
 from pydantic import Field
 
 from handgap.core.config.base import Section, parse_json
-from handgap.core.config.train import Amplitude, Network, Train
+from handgap.core.config.networks import NETWORK
+from handgap.core.config.train import Amplitude, Train
 from handgap.core.errors import ConfigError, MissingAssetError, run_step
 from handgap.core.files import written_whole
-from handgap.core.provenance import settings_hash
+from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture, Source
 from handgap.data.samples import Samples
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
 from handgap.train.loop import TrainingRun
 from handgap.train.model_file import save_model
@@ -69,18 +71,21 @@ def train(
     code: Annotated[str, typer.Option(help="hash of this step's code")],
     weights: Annotated[Path | None, typer.Option(help="asset folder with the backbone's ImageNet weights")] = None,
     amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
+    hierarchy: Annotated[Path | None, typer.Option(help="mesh hierarchy of the hand model (.npz)")] = None,
     target: Annotated[list[Path] | None, typer.Option(help="real shards whose amplitudes FDA takes")] = None,
 ) -> None:
     """Train one network on one recipe; goes on where it was stopped."""
     files = [parse_json(SourceFiles, text, "--source") for text in source]
     train_settings = parse_json(Train, settings, "--settings")
-    network_settings = parse_json(Network, network, "--network")
+    network_settings = parse_json(NETWORK, network, "--network")
     if network_settings.pretrained != (weights is not None):
         raise ConfigError(
             "--weights", f"pretrained is {network_settings.pretrained}", "give weights if it is true, only"
         )
     amplitude_settings = None if amplitude is None else parse_json(Amplitude, amplitude, "--amplitude")
-    sources = [Source(Samples(item.shards), item.synthetic, item.weight) for item in files]
+    sources = [
+        Source(Samples(item.shards, network_settings.needs_masks), item.synthetic, item.weight) for item in files
+    ]
     targets = Samples(target) if target else None
     read = [*(item.samples for item in sources), *([targets] if targets else [])]
     config = {
@@ -95,14 +100,15 @@ def train(
         "run_seed": run_seed,
         "code": code,
         "config": settings_hash(config),
-        "parents": [digest for samples in read for digest in samples.digests],
+        "parents": [digest for samples in read for digest in samples.digests]
+        + ([file_sha256(hierarchy)] if hierarchy else []),
     }
     # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
     root = integer_seed(seed, "train", run_seed)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(integer_seed(root, "train/initialisation"))
-    hand = AnnotationHand.load(annotation_hand)
-    model = build(network_settings, hand, weights and find_weights(weights), train_settings.image_size)
+    hand, meshes = AnnotationHand.load(annotation_hand), hierarchy and Hierarchy.load(hierarchy)
+    model = build(network_settings, hand, weights and find_weights(weights), train_settings.image_size, meshes)
     run = TrainingRun(
         model,
         Mixture(sources, train_settings, root),

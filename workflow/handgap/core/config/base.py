@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from handgap.core.errors import ConfigError
 
@@ -24,11 +24,11 @@ def problems(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'study'}: {item['msg']}" for item in error.errors())
 
 
-def parse_json(section: type[AnySection], text: str, origin: str) -> AnySection:
+def parse_json(section: type[AnySection] | TypeAdapter[AnySection], text: str, origin: str) -> AnySection:
     """Validate a section that came as JSON on a command line.
 
     Args:
-        section: what it must be.
+        section: what it must be: a section, or one of several.
         text: JSON.
         origin: the option it came by, for the message.
 
@@ -36,7 +36,6 @@ def parse_json(section: type[AnySection], text: str, origin: str) -> AnySection:
         ConfigError: no JSON, unknown keys or values out of range; all problems are listed at once.
     """
     try:
-        return section.model_validate_json(text)
+        return (section if isinstance(section, TypeAdapter) else TypeAdapter(section)).validate_json(text)
     except ValidationError as error:
-        cure = f"give the JSON of {section.__name__}; its keys are described in config/schema.json"
-        raise ConfigError(origin, problems(error), cure) from error
+        raise ConfigError(origin, problems(error), "its keys are described in config/schema.json") from error

@@ -14,9 +14,17 @@ from handgap.core.config.compose import Composition
 from handgap.core.config.dataset import Dataset
 from handgap.core.config.evaluate import Evaluate
 from handgap.core.config.fit import Fit
+from handgap.core.config.networks import (
+    CmrNetwork,
+    GraphormerNetwork,
+    MetroNetwork,
+    Network,
+    S2HandNetwork,
+    SimpleHandNetwork,
+)
 from handgap.core.config.render import Render
 from handgap.core.config.segment import Segment
-from handgap.core.config.train import Amplitude, Network, Recipe, Source, Train
+from handgap.core.config.train import Amplitude, Recipe, Source, Train
 from handgap.core.errors import ConfigError
 
 
@@ -56,7 +64,13 @@ class Study(Section):
         description="training recipes, by name",
     )
     networks: dict[Name, Network] = Field(
-        {"s2hand": Network(architecture="s2hand"), "simplehand": Network(architecture="simplehand")},
+        {
+            "s2hand": S2HandNetwork(),
+            "cmr": CmrNetwork(channels=(128, 64, 32, 16)),
+            "metro": MetroNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
+            "graphormer": GraphormerNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
+            "simplehand": SimpleHandNetwork(),
+        },
         description="networks, by name",
     )
     train: Train = Field(default_factory=Train, description="train stage")

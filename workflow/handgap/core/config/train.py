@@ -1,4 +1,4 @@
-"""Settings of the train stage: recipes, networks, augmentation, optimisation."""
+"""Settings of the train stage: recipes, augmentation, optimisation."""
 
 from typing import Literal
 
@@ -33,14 +33,6 @@ class Recipe(Section):
 
     sources: list[Source] = Field(min_length=1, description="datasets mixed")
     amplitude: bool = Field(description="amplitude spectrum augmentation on synthetic images")
-
-
-class Network(Section):
-    """A pose network at the study's size."""
-
-    architecture: Literal["s2hand", "simplehand"] = Field(description="published network")
-    backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
-    pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
 
 
 class Train(Section):

@@ -1,0 +1,94 @@
+"""Settings of the pose networks: which one, on which backbone, how large."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from handgap.core.config.base import Section, Unit
+
+Width = Annotated[int, Field(ge=4)]
+
+
+class BaseNetwork(Section):
+    """What all pose networks share. The defaults of the heads are the published sizes."""
+
+    needs_masks: ClassVar[bool] = False  # whether it learns from the masks of its images
+    needs_hierarchy: ClassVar[bool] = False  # whether it is built on the mesh hierarchy of the annotation hand
+
+    architecture: str = Field(description="published network")
+    backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
+    pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
+
+
+class S2HandNetwork(BaseNetwork):
+    """S2HAND (Chen et al., CVPR 2021)."""
+
+    architecture: Literal["s2hand"] = Field("s2hand", description="published network")
+
+
+class SimpleHandNetwork(BaseNetwork):
+    """simpleHand (Zhou et al., CVPR 2024)."""
+
+    architecture: Literal["simplehand"] = Field("simplehand", description="published network")
+
+
+class CmrNetwork(BaseNetwork):
+    """CMR (Chen et al., CVPR 2021)."""
+
+    needs_masks: ClassVar[bool] = True
+    needs_hierarchy: ClassVar[bool] = True
+
+    architecture: Literal["cmr"] = Field("cmr", description="published network")
+    variant: Literal["g", "sg", "pg"] = Field(
+        "g", description="maps before the last backbone: joints; mask, joints; joints twice"
+    )
+    channels: tuple[Width, ...] = Field(
+        (512, 256, 128, 64), min_length=1, description="features on each mesh level but the coarsest, coarse to fine"
+    )
+    spiral_length: int = Field(27, ge=3, multiple_of=3, description="vertices a spiral convolution sees")
+
+    @model_validator(mode="after")
+    def _channels_split(self) -> "CmrNetwork":
+        if any(width % 4 for width in self.channels):
+            raise ValueError(f"channels {self.channels}: multiples of 4 only")
+        return self
+
+
+class _Transformer(BaseNetwork):
+    """What METRO and MeshGraphormer share."""
+
+    needs_hierarchy: ClassVar[bool] = True
+
+    widths: tuple[Width, ...] = Field((1024, 256, 64), min_length=1, description="widths of the encoder's blocks")
+    layers: int = Field(4, ge=1, description="layers of each block")
+    heads: int = Field(4, ge=1, description="attention heads of each layer")
+    coarse_level: int = Field(2, ge=0, description="level of the mesh hierarchy whose vertices are tokens")
+    masked: Unit = Field(0.0, description="largest share of tokens hidden in training")
+
+    @model_validator(mode="after")
+    def _widths_split(self) -> "_Transformer":
+        if any(width % self.heads or width % 2 for width in self.widths):
+            raise ValueError(f"widths {self.widths}: even, and multiples of the {self.heads} heads")
+        return self
+
+
+class MetroNetwork(_Transformer):
+    """METRO (Lin et al., CVPR 2021)."""
+
+    architecture: Literal["metro"] = Field("metro", description="published network")
+    ffn: int = Field(4, ge=1, description="width of a layer's feed-forward part over the block's")
+
+
+class GraphormerNetwork(_Transformer):
+    """MeshGraphormer (Lin et al., ICCV 2021)."""
+
+    architecture: Literal["graphormer"] = Field("graphormer", description="published network")
+    ffn: int = Field(2, ge=1, description="width of a layer's feed-forward part over the block's")
+
+
+TransformerNetwork = MetroNetwork | GraphormerNetwork
+Network = Annotated[
+    S2HandNetwork | SimpleHandNetwork | CmrNetwork | MetroNetwork | GraphormerNetwork,
+    Field(discriminator="architecture"),
+]
+NETWORK = TypeAdapter(Network)
