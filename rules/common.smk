@@ -140,6 +140,11 @@ def backbone_asset(wildcards):
     return f"results/assets/{network.backbone}/asset.json" if network.pretrained else []
 
 
+def mesh_hierarchy(wildcards):
+    network = STUDY.networks[wildcards.network]
+    return f"{MODELS}/open_mano_hierarchy.npz" if network.needs_hierarchy else []
+
+
 # --- command lines
 
 

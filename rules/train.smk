@@ -7,6 +7,7 @@ rule train_network:
         targets=amplitude_targets,
         mano=f"{MODELS}/open_mano.npz",
         weights=backbone_asset,
+        hierarchy=mesh_hierarchy,
     output:
         model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
         curves="<results>/train/{network}-{recipe}-s{run_seed}/curves.csv",
@@ -30,13 +31,14 @@ rule train_network:
         weights=lambda wildcards, input: (
             f"--weights {Path(input.weights).parent}" if input.weights else ""
         ),
+        hierarchy=lambda wildcards, input: repeated("--hierarchy", input.hierarchy),
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Training {wildcards.network} on {wildcards.recipe}, seed {wildcards.run_seed}"
     shell:
         "python -m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
-        "{params.weights} {params.amplitude} "
+        "{params.weights} {params.amplitude} {params.hierarchy} "
         "--state results/.state/{params.study}/train/{wildcards.network}-{wildcards.recipe}-s{wildcards.run_seed} "
         "--out {output.model} --curves {output.curves} --run-seed {wildcards.run_seed} "
         "--study {params.study} --seed {params.seed} --code {params.code} --settings {params.settings:q} >{log} 2>&1"
@@ -47,6 +49,7 @@ rule predict:
         model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
         mano=f"{MODELS}/open_mano.npz",
         shards=split_shards("real"),
+        hierarchy=mesh_hierarchy,
     output:
         "<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
     log:
@@ -61,12 +64,13 @@ rule predict:
         runtime=runtime("cpu"),
     params:
         code=code_of("train.predict_step"),
+        hierarchy=lambda wildcards, input: repeated("--hierarchy", input.hierarchy),
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Predicting {wildcards.dataset}/{wildcards.split} with {wildcards.network}-{wildcards.recipe}"
     shell:
-        "python -m handgap.train.predict_step {input.shards} --model {input.model} --annotation-hand {input.mano} "
+        "python -m handgap.train.predict_step {input.shards} --model {input.model} --annotation-hand {input.mano} {params.hierarchy} "
         "--out {output} --study {params.study} --seed {params.seed} --code {params.code} >{log} 2>&1"
 
 

@@ -77,6 +77,13 @@ def test_a_composed_shard_needs_the_shards_its_pieces_come_from_and_no_other(stu
             assert [Path(path).stem for path in ([side] if isinstance(side, str) else side)] == needed
 
 
+@pytest.mark.parametrize(("network", "hierarchies"), [("s2hand", 0), ("cmr", 1), ("metro", 1), ("graphormer", 1)])
+def test_networks_on_a_mesh_hierarchy_wait_for_it(study_file, network: str, hierarchies: int) -> None:
+    count = jobs(study_file(study="dag"), f"results/dag/predictions/{network}-full-s0/proxyfrei-test.h5")
+    assert count["train_network"] == count["predict"] == 1
+    assert count["build_hierarchy"] == hierarchies
+
+
 def test_amplitudes_of_real_images_need_the_real_images(study_file) -> None:
     with planned(study_file(study="dag", amplitude={"method": "fda"}), ["table_ablation"]) as workflow:
         jobs = {job.wildcards.recipe: job for job in workflow.dag.jobs if job.rule.name == "train_network"}
