@@ -227,6 +227,27 @@ def split_size_option(wildcards):
 # --- training
 
 
+def network_settings(wildcards):
+    """What the network is; how it is trained is `training_settings`."""
+    chosen = STUDY.networks[wildcards.network]
+    return settings(chosen.model_copy(update={"train": type(chosen.train)()}))
+
+
+def training_settings(wildcards):
+    return settings(STUDY.training(wildcards.network))
+
+
+def training_devices(wildcards):
+    return STUDY.training(wildcards.network).devices
+
+
+def launcher(wildcards):
+    """How Python is started: plainly, or by torchrun for several devices."""
+    devices = training_devices(wildcards)
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {devices} "
+    return "python " + (torchrun if devices > 1 else "")
+
+
 def training_sources(wildcards, input):
     """One --source per ingredient of the recipe, in its order."""
     files = iter([input.shards] if isinstance(input.shards, str) else input.shards)
@@ -236,6 +257,7 @@ def training_sources(wildcards, input):
         value = {
             "synthetic": source.images != "real",
             "weight": source.weight,
+            "subset": source.subset.model_dump(),
             "shards": paths,
         }
         options.append(f"--source {quote(json.dumps(value))}")

@@ -18,15 +18,16 @@ rule train_network:
     retries: 1
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: training_devices
     resources:
         mem_mb=mem("train"),
         runtime=runtime("train"),
     params:
         code=code_of("train.step"),
-        network=lambda wildcards: settings(STUDY.networks[wildcards.network]),
+        network=network_settings,
+        launcher=launcher,
         sources=training_sources,
-        settings=settings(STUDY.train),
+        settings=training_settings,
         amplitude=amplitude_options,
         weights=lambda wildcards, input: (
             f"--weights {Path(input.weights).parent}" if input.weights else ""
@@ -37,7 +38,7 @@ rule train_network:
     message:
         "Training {wildcards.network} on {wildcards.recipe}, seed {wildcards.run_seed}"
     shell:
-        "python -m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
+        "{params.launcher}-m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
         "{params.weights} {params.amplitude} {params.hierarchy} "
         "--state results/.state/{params.study}/train/{wildcards.network}-{wildcards.recipe}-s{wildcards.run_seed} "
         "--out {output.model} --curves {output.curves} --run-seed {wildcards.run_seed} "

@@ -36,6 +36,15 @@ def test_every_key_is_described() -> None:
         ({"segment": {"prompts": ["hand", "arm", "[SEP]"]}}, r"segment\.prompts\.2"),
         ({"segment": {"prompts": ["hand", " ", "object"]}}, r"segment\.prompts\.1"),
         ({"datasets": {"proxyfrei": {"splits": {"train": 1, "test": 4}}}}, "'random' pastes pieces of other images"),
+        ({"networks": {"x": {"architecture": "cmr", "train": {"lerning_rate": 1}}}}, r"train\.lerning_rate"),
+        ({"networks": {"x": {"architecture": "cmr", "train": {"batch": 0}}}}, r"train\.batch"),
+        (
+            {"train": {"effective_batch": 8}, "networks": {"x": {"architecture": "cmr", "train": {"batch": 16}}}},
+            r"networks\.x\.train on top of train: .*effective_batch 8 is smaller than batch 16",
+        ),
+        ({"train": {"schedule": "steps", "milestones": [0.8, 0.5]}}, "do not rise"),
+        ({"train": {"devices": 16}}, "8 images leaves some of 16 devices"),
+        ({"recipes": {"x": {"sources": [{"dataset": "proxyfrei", "images": "own", "subset": {"images": 1.5}}]}}}, "1"),
         ({"recipes": {"x": {"sources": [{"dataset": "nowhere", "images": "own"}], "amplitude": True}}}, "nowhere"),
     ],
 )
@@ -43,6 +52,15 @@ def test_wrong_key_is_one_clear_error(raw: dict, where: str) -> None:
     with pytest.raises(ConfigError, match=where) as error:
         parse_study(raw, "config/mine.yaml")
     assert "config/mine.yaml" in str(error.value)
+
+
+def test_a_network_overrides_what_it_names_only() -> None:
+    cmr = {"architecture": "cmr", "train": {"learning_rate": 1e-4, "effective_batch": 32}}
+    study = parse_study({"train": {"epochs": 7}, "networks": {"cmr": cmr, "other": {"architecture": "cmr"}}}, "mine")
+    merged = study.training("cmr")
+    assert (merged.learning_rate, merged.effective_batch, merged.epochs) == (1e-4, 32, 7)
+    assert study.training("other") == study.train
+    assert study.networks["cmr"].model_dump(mode="json")["train"] == cmr["train"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from handgap.core.config.train import Train
+from handgap.core.config.train import Subset, Train
 from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError
 from handgap.core.geometry import project, random_rotation
@@ -13,6 +13,7 @@ from handgap.data.augment import Augmentation, draw, training_sample
 from handgap.data.batches import Mixture, Source, quotas
 from handgap.data.crop import hand_crop
 from handgap.data.samples import Sample, Samples
+from handgap.data.selection import select
 from toys import draw_hand, toy_columns, toy_hand, toy_store
 
 SETTINGS = Train(image_size=64, batch=4, epochs=1, rotation_deg=180)
@@ -89,21 +90,25 @@ def test_left_hand_equals_its_mirror_image(tmp_path):
         np.testing.assert_allclose(a[name], b[name], atol=2e-2 if name == "image" else 1e-5)
 
 
-def test_every_sample_once_and_batches_of_even_size(samples):
+def rows_of(mixture, epoch=0):
+    return [[row for _, row, _ in step.tolist()] for step in mixture.steps(epoch)]
+
+
+def test_every_sample_once_and_steps_of_even_size(samples):
     mixture = Mixture([Source(samples, False, 1.0)], SETTINGS.model_copy(update={"batch": 5}), 0)
-    drawn = mixture.draws(0)
-    assert [len(part) for part in drawn] == [4, 4, 4]
-    assert sorted(item.row for part in drawn for item in part) == list(range(12))
-    assert drawn != mixture.draws(1)
+    rows = rows_of(mixture)
+    assert [len(part) for part in rows] == [4, 4, 4]
+    assert sorted(row for part in rows for row in part) == list(range(12))
+    assert rows != rows_of(mixture, 1)
 
 
 def test_sources_give_their_share(samples, shards):
     half = Samples(shards[:1])
     mixture = Mixture([Source(samples, False, 1.0), Source(half, True, 2.0)], SETTINGS, 0)
-    count = Counter(item.source for part in mixture.draws(0) for item in part)
-    assert count == {0: 6, 1: 12}
-    times = Counter(item.row for part in mixture.draws(0) for item in part if item.source == 1)
-    assert set(times.values()) == {2}
+    drawn = [tuple(item) for step in mixture.steps(0) for item in step.tolist()]
+    assert Counter(source for source, _, _ in drawn) == {0: 6, 1: 12}
+    assert set(Counter(row for source, row, _ in drawn if source == 1).values()) == {2}
+    assert len(set(drawn)) == len(drawn)  # the second time round is augmented anew
     assert quotas([1, 1, 1], 10) == [4, 3, 3]
 
 
@@ -112,12 +117,52 @@ def test_same_batches_with_workers_and_from_the_middle(samples):
     plain = list(Mixture(sources, SETTINGS, 7).batches(2))
     forked = list(Mixture(sources, SETTINGS.model_copy(update={"workers": 2}), 7).batches(2))
     resumed = list(Mixture(sources, SETTINGS, 7).batches(2, first=1))
-    for name in plain[0]:
+    for name in plain[0].data:
         for a, b in zip(plain, forked, strict=True):
-            torch.testing.assert_close(a[name], b[name], rtol=0, atol=0)
-        torch.testing.assert_close(plain[1][name], resumed[0][name], rtol=0, atol=0)
+            torch.testing.assert_close(a.data[name], b.data[name], rtol=0, atol=0)
+        torch.testing.assert_close(plain[1].data[name], resumed[0].data[name], rtol=0, atol=0)
     other = next(Mixture(sources, SETTINGS, 8).batches(2))
-    assert not torch.equal(other["image"], plain[0]["image"])
+    assert not torch.equal(other.data["image"], plain[0].data["image"])
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_devices_share_the_same_batches(samples, devices):
+    def seen(devices):
+        settings = Train(image_size=64, batch=2, effective_batch=8, devices=devices, epochs=1)
+        mixture = Mixture([Source(samples, False, 1.0)], settings, 7)
+        found = {}
+        for device in range(devices):
+            step = 0
+            for batch in mixture.batches(0, device=device):
+                found[step, batch.number] = (batch.share, batch.data["id"].tolist())
+                step += batch.last
+            assert step == mixture.n_steps == 2
+        return found
+
+    found = seen(devices)
+    assert found == seen(1)
+    assert sorted(id for _, ids in found.values() for id in ids) == list(range(12))
+    for step in range(2):
+        assert sum(share for (s, _), (share, _) in found.items() if s == step) == pytest.approx(1)
+
+
+def test_a_step_has_images_for_every_device(samples):
+    settings = Train(image_size=64, batch=7, devices=7, epochs=1)  # 12 images: two steps of 6
+    with pytest.raises(ConfigError, match="7 devices"):
+        Mixture([Source(samples, False, 1.0)], settings, 0)
+
+
+def test_held_out_images_are_never_trained_on(samples):
+    settings = Train(image_size=64, batch=4, epochs=1, validation=0.25)
+    selection = select(samples, Subset(), settings.validation, 0)
+    mixture = Mixture([Source(samples, False, 1.0, selection)], settings, 0)
+    held = [sample for batch in mixture.held_batches() for sample in batch["id"].tolist()]
+    trained = [row for step in rows_of(mixture) for row in step]
+    assert len(held) == mixture.n_held == 3
+    assert sorted(held + trained) == list(range(12))
+    cut = training_sample(samples[int(held[0])], 64, settings.box_expansion)
+    batch = next(mixture.held_batches())
+    np.testing.assert_array_equal(batch["image"][0], cut["image"])  # as evaluated: nothing drawn
 
 
 def test_invalid_samples_are_not_trained_on(tmp_path):
@@ -126,7 +171,7 @@ def test_invalid_samples_are_not_trained_on(tmp_path):
     columns["valid"][[0, 2]] = False
     write_store(tmp_path / "some.h5", columns, study="t", seed=0, code="-", config="-")
     mixture = Mixture([Source(Samples([tmp_path / "some.h5"]), False, 1.0)], SETTINGS, 0)
-    assert sorted(item.row for part in mixture.draws(0) for item in part) == [1, 3]
+    assert sorted(row for step in rows_of(mixture) for row in step) == [1, 3]
     columns["valid"][:] = False
     write_store(tmp_path / "none.h5", columns, study="t", seed=0, code="-", config="-")
     with pytest.raises(ConfigError, match="none of its samples is valid"):

@@ -6,25 +6,40 @@ import numpy as np
 import pytest
 import torch
 from handgap.core.config.networks import SimpleHandNetwork
-from handgap.core.config.train import Amplitude, Train
+from handgap.core.config.train import Amplitude, Subset, Train
 from handgap.core.conventions import MIDDLE_MCP, Side
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.core.geometry import procrustes_align, random_rotation
 from handgap.core.seeds import rng
 from handgap.core.store import Store, write_store
+from handgap.data.augment import training_sample
 from handgap.data.batches import Mixture, Source
 from handgap.data.samples import Samples
+from handgap.data.selection import select
 from handgap.networks.base import Prediction
 from handgap.networks.build import build
 from handgap.train import predict_step, step
-from handgap.train.loop import STATE_FILE, TrainingRun, learning_rate_factor
+from handgap.train.loop import STATE_FILE, TrainingRun
 from handgap.train.model_file import load_model
+from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
 from handgap.train.predict import mean_hand, predict, predict_mean_hand
 from toys import toy_columns, toy_hand, toy_store
 from typer.testing import CliRunner
 
 TINY = SimpleHandNetwork(backbone="test_efficientnet", pretrained=False)
 SETTINGS = Train(image_size=64, batch=4, epochs=3)
+# steps of 4 images in 2 batches, averaged weights, other optimiser and schedule
+GATHERED = Train(
+    image_size=64,
+    batch=2,
+    effective_batch=5,
+    epochs=3,
+    ema=0.9,
+    optimiser="adam",
+    schedule="steps",
+    validation=0.2,
+    validate_every=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +58,19 @@ def hand(folder):
 def new_run(folder, hand, state, settings=SETTINGS, fingerprint="same"):
     torch.manual_seed(0)
     network = build(TINY, hand, None, settings.image_size)
-    mixture = Mixture([Source(Samples([folder / "a.h5"]), True, 1.0)], settings, 3)
-    return TrainingRun(network, mixture, settings, Amplitude(), state, fingerprint)
+    samples = Samples([folder / "a.h5"])
+    source = Source(samples, True, 1.0, select(samples, Subset(), settings.validation, 0))
+    return TrainingRun(network, Mixture([source], settings, 3), settings, Amplitude(), state, fingerprint)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder, hand):
-    run = new_run(folder, hand, folder / "whole")
-    curves = run.fit()
-    return run.network.weights(), curves
+    done = {}
+    for settings in (SETTINGS, GATHERED):
+        run = new_run(folder, hand, folder / "whole", settings, fingerprint=repr(settings))
+        curves = run.fit()
+        done[settings.ema] = run.network.weights(), curves
+    return done
 
 
 def same_weights(a, b):
@@ -59,13 +78,16 @@ def same_weights(a, b):
     return all(torch.equal(value, b[name]) for name, value in a.items())
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, GATHERED], ids=["plain", "gathered"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_stopped_anywhere_and_resumed_gives_the_same_weights(folder, hand, uninterrupted, tmp_path, stop_after):
-    run = new_run(folder, hand, tmp_path)
+def test_stopped_anywhere_and_resumed_gives_the_same_weights(
+    folder, hand, uninterrupted, tmp_path, stop_after, settings
+):
+    run = new_run(folder, hand, tmp_path, settings)
     plain_step, steps = run._step, []
 
-    def step_then_terminate(model, batch):
-        plain_step(model, batch)
+    def step_then_terminate(model):
+        plain_step(model)
         steps.append(1)
         if len(steps) == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -76,28 +98,28 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights(folder, hand, unint
     assert stopped.value.code == 128 + signal.SIGTERM
     assert len(steps) == stop_after
     assert os.listdir(tmp_path) == [STATE_FILE]
-    resumed = new_run(folder, hand, tmp_path)
+    resumed = new_run(folder, hand, tmp_path, settings)
     curves = resumed.fit()
-    assert same_weights(resumed.network.weights(), uninterrupted[0])
-    assert curves == uninterrupted[1]
+    assert same_weights(resumed.network.weights(), uninterrupted[settings.ema][0])
+    assert curves == uninterrupted[settings.ema][1]
 
 
 def test_killed_without_notice_goes_on_from_the_last_epoch(folder, hand, uninterrupted, tmp_path):
     run = new_run(folder, hand, tmp_path)
     plain_step, steps = run._step, []
 
-    def step_then_die(model, batch):
+    def step_then_die(model):
         steps.append(1)
         if len(steps) == 6:
             raise KeyboardInterrupt
-        plain_step(model, batch)
+        plain_step(model)
 
     run._step = step_then_die
     with pytest.raises(KeyboardInterrupt):
         run.fit()
     resumed = new_run(folder, hand, tmp_path)
     resumed.fit()
-    assert same_weights(resumed.network.weights(), uninterrupted[0])
+    assert same_weights(resumed.network.weights(), uninterrupted[0.0][0])
 
 
 def test_state_of_another_run_is_not_used(folder, hand, uninterrupted, tmp_path):
@@ -105,21 +127,87 @@ def test_state_of_another_run_is_not_used(folder, hand, uninterrupted, tmp_path)
     new_run(folder, hand, tmp_path, one_epoch, fingerprint="other").fit()
     run = new_run(folder, hand, tmp_path)
     run.fit()
-    assert same_weights(run.network.weights(), uninterrupted[0])
+    assert same_weights(run.network.weights(), uninterrupted[0.0][0])
+
+
+def test_curves_have_training_every_epoch_and_validation_when_due(uninterrupted):
+    _, plain = uninterrupted[0.0]
+    measured = {"loss", "uv", "joints", "vertices", "pa_mpjpe_mm"}
+    for row in plain:
+        assert row.keys() == {"epoch", "learning_rate"} | measured | {f"val_{name}" for name in measured}
+        assert 0 < row["val_pa_mpjpe_mm"] < 200
+    _, seldom = uninterrupted[GATHERED.ema]
+    assert ["val_loss" in row for row in seldom] == [False, True, True]  # every second, and the last
+
+
+def test_validation_is_what_the_kept_weights_give_on_the_held_out_images(folder, hand, uninterrupted):
+    weights, curves = uninterrupted[GATHERED.ema]
+    network = build(TINY, hand, None, 64)
+    network.load(weights)
+    samples = Samples([folder / "a.h5"])
+    held = select(samples, Subset(), 0.2, 0).held
+    assert len(held) == 2
+    items = [training_sample(samples[row], 64, GATHERED.box_expansion) for row in held]
+    images, K = (torch.from_numpy(np.stack([item[name] for item in items])) for name in ("image", "K"))
+    with torch.inference_mode():
+        joints = network.eval()(images, K).joints.numpy()
+    truth = np.stack([item["joints"] for item in items])
+    error = np.linalg.norm(procrustes_align(truth, joints) - truth, axis=-1).mean() * 1000
+    assert curves[-1]["val_pa_mpjpe_mm"] == pytest.approx(error, rel=1e-4)
+
+
+def test_gathered_batches_give_the_gradient_of_the_whole_step(folder, hand, tmp_path):
+    gradients = {}
+    for batch in (10, 4):  # 10 images at once, or 4, 3 and 3
+        settings = Train(image_size=64, batch=batch, effective_batch=10, epochs=1, validation=0)
+        run = new_run(folder, hand, tmp_path / str(batch), settings)
+        run.amplitude = None
+        run.network.eval()  # and it stays so: batch norm sees which images share a batch, dropout draws
+        run.network.train = lambda mode=True: None
+        run._step = lambda model, key=batch: gradients.update({key: [p.grad for p in model.parameters()]})
+        run.fit()
+    assert len(gradients[10]) == len(gradients[4]) > 50
+    for whole, parts in zip(gradients[10], gradients[4], strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_averaged_weights_follow_the_definition():
+    values = [torch.tensor([v]) for v in (1.0, 3.0, 7.0)]
+    average = AveragedWeights({"w": torch.tensor([0.0]), "n": torch.tensor(0)}, 0.15)
+    for count, value in enumerate(values):
+        average.update({"w": value, "n": torch.tensor(count)})
+    # decays 0.1, 0.15 (2/11 is above it), 0.15
+    assert average.weights["w"].item() == pytest.approx(0.15 * (0.15 * 0.9 * 1.0 + 0.85 * 3.0) + 0.85 * 7.0)
+    assert average.weights["n"].item() == 2
 
 
 def test_schedule_rises_and_falls():
-    factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    factors = [learning_rate_factor(step, 100, Train(warmup=0.1)) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)
     assert factors[-1] < 0.001
 
 
+def test_schedule_of_milestones():
+    settings = Train(warmup=0.05, schedule="steps", milestones=(0.5, 0.8), gamma=0.1)
+    factors = [learning_rate_factor(step, 100, settings) for step in range(100)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5:50] == [1.0] * 45
+    assert factors[50:80] == pytest.approx([0.1] * 30)
+    assert factors[80:] == pytest.approx([0.01] * 20)
+
+
+def test_optimiser_is_the_one_asked_for(hand):
+    network = build(TINY, hand, None, 64)
+    kinds = {name: type(optimiser(network, Train(optimiser=name))) for name in ("adam", "adamw")}
+    assert kinds == {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
 def test_amplitude_changes_synthetic_images_only(folder, hand, tmp_path):
     run = new_run(folder, hand, tmp_path)
     images, synthetic = torch.rand(4, 3, 64, 64), torch.tensor([True, False, True, False])
-    changed = run._with_amplitude(images, synthetic, 0)
+    changed = run._with_amplitude(images, synthetic, 0, 0)
     assert torch.equal(changed[~synthetic], images[~synthetic])
     assert (changed[synthetic] - images[synthetic]).abs().mean() > 0.01
 
@@ -129,8 +217,6 @@ class Oracle(torch.nn.Module):
 
     def __init__(self, samples, size, expansion):
         super().__init__()
-        from handgap.data.augment import training_sample
-
         rows = np.flatnonzero(samples.valid)
         self.truth = [training_sample(samples[row], size, expansion) for row in rows]
         self.given = 0
@@ -188,7 +274,7 @@ def test_commands_from_shards_to_predictions(folder, tmp_path):
     with open(paths["curves.csv"]) as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert {"learning_rate", "loss", "uv", "joints", "vertices"} < set(rows[0])
+    assert {"learning_rate", "loss", "uv", "joints", "vertices", "pa_mpjpe_mm", "val_loss"} < set(rows[0])
 
     arguments = [folder / "a.h5", "--model", paths["model.pt"], "--annotation-hand", folder / "hand.npz"]
     runner.invoke(

@@ -74,7 +74,8 @@ def test_commands_with_a_hierarchy(folder, tmp_path, network, terms):
         runner.invoke(step.app, arguments(folder, tmp_path, network), catch_exceptions=False)
     runner.invoke(step.app, [*arguments(folder, tmp_path, network), *hierarchy], catch_exceptions=False)
     header = (tmp_path / "curves.csv").read_text().splitlines()[0]
-    assert header == f"epoch,learning_rate,loss,{terms}"
+    measured = ["loss", *terms.split(","), "pa_mpjpe_mm"]
+    assert header.split(",") == ["epoch", "learning_rate", *measured, *(f"val_{name}" for name in measured)]
     files = [folder / "a.h5", "--model", tmp_path / "model.pt", "--annotation-hand", folder / "hand.npz"]
     command = [*map(str, [*files, "--out", tmp_path / "pred.h5"]), *COMMON, *hierarchy]
     runner.invoke(predict_step.app, command, catch_exceptions=False)

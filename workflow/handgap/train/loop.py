@@ -1,10 +1,10 @@
 """The training loop, on Lightning Fabric: stop it at any step and it goes on to the same weights.
 
-A step's randomness (dropout, drop path, amplitude noise) comes from (seed, step) and its batch from (seed, epoch), so
-the state on disk is weights, optimiser, schedule and position; there is no generator to save.
+A step's randomness (dropout, drop path, amplitude noise) comes from (seed, step, batch of the step) and its images from
+(seed, epoch), so the state on disk is weights, optimiser, schedule and position; there is no generator to save. Started
+by torchrun, the devices share each step's batches; the gradient is that of the step's mean loss however many they are.
 """
 
-import math
 import os
 import shutil
 import signal
@@ -15,9 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
-from torch import Tensor
+from torch import Tensor, nn
 
 from handgap.compose.amplitude import augment_amplitude
 from handgap.core.config.train import Amplitude, Train
@@ -25,10 +23,13 @@ from handgap.core.errors import ConfigError
 from handgap.core.progress import track
 from handgap.core.seeds import integer_seed, rng
 from handgap.data.augment import training_sample
-from handgap.data.batches import Mixture
+from handgap.data.batches import Batch, Mixture
 from handgap.data.samples import Samples
 from handgap.networks.base import HandNetwork
+from handgap.train.devices import devices_fabric
 from handgap.train.model_file import write_torch
+from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
+from handgap.train.validate import Supervised, means, validate
 
 STATE_FILE = "last.ckpt"
 
@@ -38,8 +39,8 @@ class Position:
     """Where a run stands, and what it has seen."""
 
     epoch: int = 0
-    batch: int = 0
-    sums: dict[str, float] = field(default_factory=dict)  # of this epoch: loss terms times images
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of this epoch: losses and metrics times images
     curves: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
 
 
@@ -52,23 +53,6 @@ def _sigterm_noted() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def learning_rate_factor(step: int, total: int, warmup: float) -> float:
-    """Linear warm-up over a share of the steps, then half a cosine down to zero (Loshchilov & Hutter 2017)."""
-    rising = max(1, round(warmup * total))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
-
-
-def parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and kernels, none for biases and normalisation."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 class TrainingRun:
@@ -103,109 +87,166 @@ class TrainingRun:
         self.mixture, self.settings, self.amplitude = mixture, settings, amplitude
         self.state, self.fingerprint = state, fingerprint
         self.network = network.to(memory_format=torch.channels_last)
-        # one CPU thread gains nothing from bfloat16 on depthwise convolutions; a GPU does
-        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
-        # the environment is named, so that Lightning does not take a Slurm allocation for a multi-process launch
-        self.fabric = Fabric(devices=1, precision=precision, plugins=LightningEnvironment())
-        self.optimizer = torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate)
-        self.total = settings.epochs * mixture.n_batches
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: learning_rate_factor(step, self.total, settings.warmup)
-        )
+        self.fabric = devices_fabric(settings.devices)
+        self.total = settings.epochs * mixture.n_steps
         self.position = Position()
 
     def fit(self) -> list[dict[str, float]]:
-        """Train to the end, from the beginning or from where the state says.
+        """Train to the end, from the beginning or from where the state says; the network then has the weights to keep.
 
         Returns:
-            One row per epoch: ``epoch``, ``learning_rate``, ``loss`` and the network's loss terms, averaged over the
-            epoch's images.
+            One row per epoch: ``epoch``, ``learning_rate``, ``loss``, the network's loss terms and ``pa_mpjpe_mm``,
+            averaged over the epoch's images as they were trained on; after a validation also ``val_loss`` and so on,
+            of the images held out, with the weights that would be kept.
 
         Raises:
             SystemExit: SIGTERM came; the state is saved, the exit status is 143.
         """
-        model, self.optimizer = self.fabric.setup(self.network, self.optimizer)
+        model, self.optimizer = self.fabric.setup(Supervised(self.network), optimiser(self.network, self.settings))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(step, self.total, self.settings)
+        )
+        self.average = AveragedWeights(self.network.weights(), self.settings.ema) if self.settings.ema else None
         self._restore()
-        done = self.position.epoch * self.mixture.n_batches + self.position.batch
-        steps = iter(track(range(self.total - done), self.total - done, "training step"))
+        done = self.position.epoch * self.mixture.n_steps + self.position.step
+        left = range(self.total - done)
+        steps = iter(track(left, len(left), "training step") if self.is_main else left)
         with _sigterm_noted() as received:
             while self.position.epoch < self.settings.epochs:
                 model.train()
-                for batch in self.mixture.batches(self.position.epoch, self.position.batch):
+                for batch in self.mixture.batches(self.position.epoch, self.position.step, self.fabric.global_rank):
+                    self._backward(model, batch)
+                    if not batch.last:
+                        continue
                     next(steps)
-                    self._step(model, batch)
-                    self.position.batch += 1
-                    if received:
+                    self._step(model)
+                    if self._any(received):
                         self._save()
-                        raise SystemExit(128 + received[0])
+                        raise SystemExit(128 + signal.SIGTERM)
                 self._finish_epoch()
                 self._save()
             next(steps, None)
+        if self.average:
+            self.network.load(self.average.weights)
         return self.position.curves
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.fabric.is_global_zero
 
     def clear(self) -> None:
         """Remove the state of a finished run."""
         shutil.rmtree(self.state)
 
-    def _step(self, model: torch.nn.Module, batch: dict[str, Tensor]) -> None:
-        step = self.position.epoch * self.mixture.n_batches + self.position.batch
-        torch.manual_seed(integer_seed(self.mixture.seed, "train/step", step))
-        batch = self.fabric.to_device(batch)
-        images = self._with_amplitude(batch["image"], batch["synthetic"], step)
-        loss, terms = self.network.loss(model(images, batch["K"]), batch)
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(model, self.optimizer, max_norm=self.settings.gradient_clip)
+    def _backward(self, model: nn.Module, batch: Batch) -> None:
+        """Add a batch's part to the gradient of the step."""
+        step = self.position.epoch * self.mixture.n_steps + self.position.step
+        torch.manual_seed(integer_seed(self.mixture.seed, f"train/step/{batch.number}", step))
+        data = self.fabric.to_device(batch.data)
+        data["image"] = self._with_amplitude(data["image"], data["synthetic"], step, batch.number)
+        with self.fabric.no_backward_sync(model, enabled=self.settings.devices > 1 and not batch.last):
+            loss, seen = model(data)
+            # devices average their gradients: what each gives is summed
+            self.fabric.backward(loss * (batch.share * self.settings.devices))
+        for name, total in seen.items():
+            self.position.sums[name] = self.position.sums.get(name, 0.0) + total
+
+    def _step(self, model: nn.Module) -> None:
+        if self.settings.gradient_clip:
+            self.fabric.clip_gradients(model, self.optimizer, max_norm=self.settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.schedule.step()
-        for name, term in {"images": torch.ones(()), "loss": loss, **terms}.items():
-            self.position.sums[name] = self.position.sums.get(name, 0.0) + float(term.detach()) * len(images)
+        if self.average:
+            self.average.update(self.network.weights())
+        self.position.step += 1
 
-    def _with_amplitude(self, images: Tensor, synthetic: Tensor, step: int) -> Tensor:
+    def _any(self, received: list[int]) -> bool:
+        """Whether any device was told to stop: all of them must stop after the same step."""
+        return bool(self._summed({"signals": len(received)})["signals"])
+
+    def _summed(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum of each value over the devices."""
+        if self.settings.devices == 1 or not values:
+            return values
+        row = torch.tensor(list(values.values()), dtype=torch.float64, device=self.fabric.device)
+        return dict(zip(values, self.fabric.all_reduce(row, reduce_op="sum").tolist(), strict=True))
+
+    def _with_amplitude(self, images: Tensor, synthetic: Tensor, step: int, number: int) -> Tensor:
         # last of all: resampling after it would blur what it does to high frequencies
         if self.amplitude is not None and synthetic.any():
-            seed = integer_seed(self.mixture.seed, "train/amplitude", step)
+            seed = integer_seed(self.mixture.seed, f"train/amplitude/{number}", step)
             generator = torch.Generator(images.device).manual_seed(seed)
-            targets = self._target_crops(len(images), step).to(images) if self.amplitude.method == "fda" else None
+            targets = (
+                self._target_crops(len(images), step, number).to(images) if self.amplitude.method == "fda" else None
+            )
             augmented = augment_amplitude(images, self.amplitude, generator, targets)
             images = torch.where(synthetic[:, None, None, None], augmented, images)
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _target_crops(self, count: int, step: int) -> Tensor:
-        """Crops (count, 3, S, S) of real images drawn for a step, cut as in evaluation."""
+    def _target_crops(self, count: int, step: int, number: int) -> Tensor:
+        """Crops (count, 3, S, S) of real images drawn for a batch of a step, cut as in evaluation."""
         rows = np.flatnonzero(self.targets.valid)
-        drawn = rng(self.mixture.seed, "train/amplitude_target", step).choice(rows, count)
+        drawn = rng(self.mixture.seed, f"train/amplitude_target/{number}", step).choice(rows, count)
         size, expansion = self.settings.image_size, self.settings.box_expansion
         crops = [training_sample(self.targets[row], size, expansion)["image"] for row in drawn.tolist()]
         return torch.from_numpy(np.stack(crops))
 
     def _finish_epoch(self) -> None:
         position = self.position
-        images = position.sums.pop("images")
-        means = {name: total / images for name, total in position.sums.items()}
-        rate = self.optimizer.param_groups[0]["lr"]
-        position.curves.append({"epoch": position.epoch + 1, "learning_rate": rate, **means})
+        row = {"epoch": position.epoch + 1, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        row |= means(self._summed(position.sums))
+        due = row["epoch"] % self.settings.validate_every == 0 or row["epoch"] == self.settings.epochs
+        if due and self.mixture.n_held:
+            row |= {f"val_{name}": value for name, value in self._validation().items()}
+        position.curves.append(row)
         self.position = Position(epoch=position.epoch + 1, curves=position.curves)
 
+    def _validation(self) -> dict[str, float]:
+        """Means over the images held out, with the weights that would be kept now."""
+        trained = self.network.weights()
+        if self.average:
+            trained = {name: value.clone() for name, value in trained.items()}
+            self.network.load(self.average.weights)
+        if self.settings.devices > 1:  # each device has its own statistics for batch norm; the first one's are kept
+            for value in self.network.buffers():
+                torch.distributed.broadcast(value, 0)
+        batches = map(self.fabric.to_device, self.mixture.held_batches(self.fabric.global_rank))
+        sums = dict.fromkeys(self.position.sums, 0.0) | validate(self.network, batches)
+        if self.average:
+            self.network.load(trained)
+        return means(self._summed(sums))
+
     def _save(self) -> None:
-        content = {
-            "fingerprint": self.fingerprint,
-            "network": self.network.weights(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "position": vars(self.position),
-        }
-        write_torch(self.state / STATE_FILE, content)
+        position = {**vars(self.position), "sums": self._summed(self.position.sums)}
+        if self.is_main:
+            content = {
+                "fingerprint": self.fingerprint,
+                "network": self.network.weights(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "average": self.average and self.average.state_dict(),
+                "position": position,
+            }
+            write_torch(self.state / STATE_FILE, content)
+        self.fabric.barrier()
 
     def _restore(self) -> None:
         path = self.state / STATE_FILE
         if not path.exists():
             return
         content = torch.load(path, map_location=self.fabric.device, weights_only=True)
+        self.fabric.barrier()
         if content["fingerprint"] != self.fingerprint:
-            os.remove(path)
+            if self.is_main:
+                os.remove(path)
             return
         self.network.load(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
+        if self.average:
+            self.average.load_state_dict(content["average"])
         self.position = Position(**content["position"])
+        if not self.is_main:
+            self.position.sums = dict.fromkeys(self.position.sums, 0.0)  # the first device has them all

@@ -10,13 +10,14 @@ from pydantic import Field
 
 from handgap.core.config.base import Section, parse_json
 from handgap.core.config.networks import NETWORK
-from handgap.core.config.train import Amplitude, Train
+from handgap.core.config.train import Amplitude, Subset, Train
 from handgap.core.errors import ConfigError, MissingAssetError, run_step
 from handgap.core.files import written_whole
 from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture, Source
 from handgap.data.samples import Samples
+from handgap.data.selection import select
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
@@ -31,6 +32,7 @@ class SourceFiles(Section):
 
     synthetic: bool = Field(description="rendered images: amplitude augmentation applies")
     weight: float = Field(1.0, gt=0, description="share of the images drawn, relative to the others")
+    subset: Subset = Field(default_factory=Subset, description="which of the samples")
     shards: list[Path] = Field(min_length=1, description="files with images and labels")
 
 
@@ -50,8 +52,9 @@ def find_weights(folder: Path) -> Path:
 
 def write_curves(path: Path, curves: list[dict[str, float]]) -> None:
     """Write one row per epoch as CSV."""
+    names = dict.fromkeys(name for row in curves for name in row)  # not every epoch need have a validation
     with written_whole(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, curves[0], lineterminator="\n")
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in curves)
 
@@ -64,7 +67,7 @@ def train(
     settings: Annotated[str, typer.Option(help="JSON of the train section")],
     state: Annotated[Path, typer.Option(help="folder of the state while the run is not finished")],
     out: Annotated[Path, typer.Option(help="trained network (.pt)")],
-    curves: Annotated[Path, typer.Option(help="losses per epoch (.csv)")],
+    curves: Annotated[Path, typer.Option(help="losses and metrics per epoch (.csv)")],
     run_seed: Annotated[int, typer.Option(help="seed of this training run")],
     study: Annotated[str, typer.Option(help="name of the study")],
     seed: Annotated[int, typer.Option(help="the study's seed")],
@@ -74,7 +77,7 @@ def train(
     hierarchy: Annotated[Path | None, typer.Option(help="mesh hierarchy of the hand model (.npz)")] = None,
     target: Annotated[list[Path] | None, typer.Option(help="real shards whose amplitudes FDA takes")] = None,
 ) -> None:
-    """Train one network on one recipe; goes on where it was stopped."""
+    """Train one network on one recipe; goes on where it was stopped. Several devices: start it with torchrun."""
     files = [parse_json(SourceFiles, text, "--source") for text in source]
     train_settings = parse_json(Train, settings, "--settings")
     network_settings = parse_json(NETWORK, network, "--network")
@@ -83,16 +86,18 @@ def train(
             "--weights", f"pretrained is {network_settings.pretrained}", "give weights if it is true, only"
         )
     amplitude_settings = None if amplitude is None else parse_json(Amplitude, amplitude, "--amplitude")
-    sources = [
-        Source(Samples(item.shards, network_settings.needs_masks), item.synthetic, item.weight) for item in files
-    ]
+    sources = []
+    for item in files:
+        samples = Samples(item.shards, network_settings.needs_masks)
+        selection = select(samples, item.subset, train_settings.validation, seed)
+        sources.append(Source(samples, item.synthetic, item.weight, selection))
     targets = Samples(target) if target else None
     read = [*(item.samples for item in sources), *([targets] if targets else [])]
     config = {
         "train": train_settings.model_dump(mode="json"),
         "network": network_settings.model_dump(mode="json"),
         "amplitude": amplitude_settings and amplitude_settings.model_dump(mode="json"),
-        "sources": [[item.synthetic, item.weight] for item in files],
+        "sources": [item.model_dump(mode="json", exclude={"shards"}) for item in files],
     }
     provenance = {
         "study": study,
@@ -118,9 +123,11 @@ def train(
         settings_hash(provenance),
         targets,
     )
-    write_curves(curves, run.fit())
-    save_model(out, model, network_settings, train_settings.image_size, train_settings.box_expansion, provenance)
-    run.clear()
+    history = run.fit()
+    if run.is_main:
+        write_curves(curves, history)
+        save_model(out, model, network_settings, train_settings.image_size, train_settings.box_expansion, provenance)
+        run.clear()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from handgap.core.config.base import Section, Unit
+from handgap.core.config.train import TrainOverrides
 
 Width = Annotated[int, Field(ge=4)]
 
@@ -18,6 +19,7 @@ class BaseNetwork(Section):
     architecture: str = Field(description="published network")
     backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
     pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
+    train: TrainOverrides = Field(default_factory=TrainOverrides, description="keys of train it sets for itself")
 
 
 class S2HandNetwork(BaseNetwork):

@@ -95,6 +95,20 @@ class Study(Section):
                     raise ValueError(f"datasets.{source.dataset}: {problem}; give it two")
         return self
 
+    @model_validator(mode="after")
+    def _networks_can_be_trained(self) -> "Study":
+        for name in self.networks:
+            try:
+                self.training(name)
+            except ValidationError as error:
+                reasons = "; ".join(item["msg"] for item in error.errors())
+                raise ValueError(f"networks.{name}.train on top of train: {reasons}") from error
+        return self
+
+    def training(self, network: str) -> Train:
+        """Settings that a network of this study is trained with: `train`, and what the network sets for itself."""
+        return self.train.overridden(self.networks[network].train)
+
 
 def parse_study(raw: dict[str, Any], origin: str) -> Study:
     """Validate a study; all problems are listed at once.
