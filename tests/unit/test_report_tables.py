@@ -75,13 +75,36 @@ def test_the_ablation_keeps_both_published_data_sets_apart():
     assert "published: FreiHAND" in html and "published: Dex-YCB" in html and html.count("ours − published") == 1
 
 
+def curves_of(run_length=8, **more):
+    epochs = np.arange(1, run_length + 1)
+    return pd.DataFrame({"epoch": epochs, "loss": 1.0 / epochs, "pa_mpjpe_mm": 20.0 / epochs, **more})
+
+
 def test_figures_are_the_same_bytes_each_time(tmp_path):
-    curves = {"run": pd.DataFrame({"epoch": np.arange(1, 9), "loss": 1.0 / np.arange(1, 9)})}
+    curves = {"s2hand-real-s0": curves_of(), "cmr-real-s0": curves_of(val_loss=1.0, val_pa_mpjpe_mm=9.0)}
     paths = [[tmp_path / f"{run}.{kind}" for kind in ("png", "svg")] for run in "ab"]
     for pair in paths:
         figures.save(figures.curves_figure(curves), *pair)
     for first, second in zip(*paths, strict=True):
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_curves_have_a_panel_for_each_network_and_show_validation_where_there_is_one():
+    seldom = np.where(np.arange(1, 9) % 4 == 0, 5.0, np.nan)
+    curves = {
+        "s2hand-real-s0": curves_of(val_loss=seldom, val_pa_mpjpe_mm=seldom),
+        "s2hand-full-s0": curves_of(),
+        "cmr-real-s1": curves_of(),
+    }
+    loss, other, error, _ = figures.curves_figure(curves).axes
+    assert [axis.get_title() for axis in (loss, other)] == ["s2hand", "cmr"]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["real-s0", "full-s0"]
+    trained, held, _, none = error.get_lines()
+    np.testing.assert_allclose(trained.get_ydata(), 20.0 / np.arange(1, 9))
+    np.testing.assert_array_equal(held.get_xydata(), [[4, 5], [8, 5]])
+    assert len(none.get_xdata()) == 0
+    with pytest.raises(CorruptFileError, match="pa_mpjpe_mm"):
+        figures.curves_figure({"cmr-real-s0": curves_of().drop(columns="pa_mpjpe_mm")})
 
 
 def test_skeleton_and_mask_are_drawn_where_the_labels_are():

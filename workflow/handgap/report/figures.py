@@ -6,7 +6,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from handgap.core.errors import CorruptFileError
 from handgap.core.files import written_whole
@@ -38,11 +40,11 @@ def save(figure: Figure, *paths: Path) -> None:
             figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, np.ndarray]:
-    """Empty figure (inches) and its row of axes, in the house's style."""
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, np.ndarray]:
+    """Empty figure (inches) and its axes, row after row, in the house's style."""
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns, squeeze=False)[0]
+        return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
 def spectrum_figure(spectra: pd.DataFrame, title: str) -> Figure:
@@ -109,22 +111,38 @@ def spectrum_finding(spectra: pd.DataFrame) -> str:
 
 
 def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
-    """Training loss per epoch of several runs, on a log scale.
+    """Loss and PA-MPJPE per epoch, in training and on images held out: a column for each network.
 
     Args:
-        curves: run -> frame whose first column is the epoch and that has a column "loss".
+        curves: run, named network-recipe-seed, -> frame with the columns epoch, loss and pa_mpjpe_mm, and with
+            val_loss and val_pa_mpjpe_mm if images were held out; epochs without a validation are empty there.
 
     Raises:
-        CorruptFileError: a run has no column "loss".
+        CorruptFileError: a run lacks a column.
     """
-    figure, (axis,) = new_figure(7, 4.2)
-    for run, frame in curves.items():
-        if "loss" not in frame:
-            raise CorruptFileError(run, f"no column 'loss' (it has {', '.join(frame.columns)})", "train the run again")
-        axis.plot(frame.iloc[:, 0], frame["loss"], marker="o", ms=3, label=run)
-    axis.set(xlabel=next(iter(curves.values())).columns[0], ylabel="training loss", yscale="log")
-    axis.legend(fontsize=8)
+    networks = {run: run.partition("-")[0] for run in curves}
+    names = list(dict.fromkeys(networks.values()))
+    figure, grid = new_figure(max(4.6, 3.6 * len(names)), 6.4, len(names), rows=2)
+    for network, (above, below) in zip(names, grid.reshape(2, -1).T, strict=True):
+        for colour, run in enumerate(run for run in curves if networks[run] == network):
+            _draw_run(above, below, run, curves[run], f"C{colour}")
+        above.set(title=network, yscale="log")
+        below.set(xlabel="epoch", ylim=(0, None))
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        above.legend(fontsize=8)
+    grid[0].set_ylabel("loss")
+    grid[len(names)].set_ylabel("PA-MPJPE (mm)")
+    figure.supxlabel("dashed: training images, augmented, as they came; solid: images held out", fontsize=9)
     return figure
+
+
+def _draw_run(above: Axes, below: Axes, run: str, frame: pd.DataFrame, colour: str) -> None:
+    if absent := {"epoch", "loss", "pa_mpjpe_mm"} - set(frame.columns):
+        raise CorruptFileError(run, f"columns missing: {', '.join(sorted(absent))}", "train the run again")
+    for axis, name in ((above, "loss"), (below, "pa_mpjpe_mm")):
+        axis.plot(frame["epoch"], frame[name], "--", color=colour, lw=1.2, alpha=0.8)
+        held = frame[["epoch", f"val_{name}"]].dropna() if f"val_{name}" in frame else frame.iloc[:0, [0, 0]]
+        axis.plot(*held.to_numpy().T, "-o", color=colour, ms=3, lw=1.6, label=run.partition("-")[2])
 
 
 def residual_figure(residuals_mm: np.ndarray, groups: Sequence[str]) -> Figure:
