@@ -4,7 +4,7 @@ from handgap.core.config.train import Subset
 from handgap.core.errors import ConfigError, CorruptFileError
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
-from handgap.data.samples import Samples
+from handgap.data.samples import LABELS, Samples
 from handgap.data.selection import select, uniform_by_id
 
 N = 60
@@ -25,7 +25,8 @@ def columns():
 
 
 def stored(folder, columns, order, shards=3):
-    paths = []
+    paths, n = [], len(columns["id"])
+    columns = columns | {name: np.zeros((n, 3)) for name in LABELS} | {"image": [np.zeros(1, np.uint8)] * n}
     for k, rows in enumerate(np.array_split(order, shards)):
         part = {n: [v[r] for r in rows] if isinstance(v, list) else v[rows] for n, v in columns.items()}
         paths.append(folder / f"{k}.h5")

@@ -9,8 +9,11 @@ import numpy as np
 
 from handgap.core.conventions import MaskLabel
 from handgap.core.images import decode_mask, decode_rgb
-from handgap.core.store import ShardedStore
+from handgap.core.store import Store
+from handgap.data.rows import Rows
 
+LABELS = ("K", "joints", "vertices", "side")
+COLUMNS = ("image", *LABELS)
 CACHE_BYTES = 2 << 30
 
 
@@ -39,39 +42,43 @@ class Samples:
 
     def __init__(self, shards: Sequence[Path | str], masks: bool = False):
         self._shards, self._masks = list(shards), masks
-        with ShardedStore(self._shards) as store:
-            self.ids = store.column("id")
-            self.valid = store.column("valid").astype(bool)
-            self.digests = store.digests
-        self._store: ShardedStore | None = None
-        self._owner = 0
+        self._rows = Rows(self._shards, [*COLUMNS, *(["mask"] if masks else [])])
+        self.ids, self.valid, self.digests = self._rows.ids, self._rows.valid, self._rows.digests
+        self._joints: np.ndarray | None = None
         self._cache: dict[int, Sample] = {}
-        self._free = CACHE_BYTES
+        # a worker lives for an epoch and sees each image once: what it kept would be memory for nothing
+        self._owner, self._free = os.getpid(), CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _open(self) -> ShardedStore:
-        # an HDF5 handle must not be shared across a fork: every process opens its own
-        if self._owner != os.getpid():
-            self._store, self._owner = ShardedStore(self._shards), os.getpid()
-        return self._store
-
     def labels(self, name: str) -> np.ndarray:
-        """A fixed-size column of all samples, the sample axis first."""
-        return self._open().column(name)
+        """A column of all samples, the sample axis first: of fixed size, or text."""
+        parts = []
+        for path in self._shards:
+            with Store(path) as store:
+                parts.append(store.column(name))
+        return np.concatenate(parts)
+
+    def relabel(self, joints: np.ndarray) -> None:
+        """Take joints (N, 21, 3), metres in the camera frame, in the place of the column's."""
+        self._joints = joints
+        self._cache.clear()
+        self._free = CACHE_BYTES
 
     def __getitem__(self, row: int) -> Sample:
         if row in self._cache:
             return self._cache[row]
-        store = self._open()
-        image, mask = decode_rgb(store.row("image", row), store.origin(row)), None
+        rows = self._rows
+        image, mask = decode_rgb(rows.read("image", row), rows.origin(row)), None
         if self._masks:
-            mask = np.float32(decode_mask(store.row("mask", row), store.origin(row)) == MaskLabel.HAND)
-        labels = (store.row(name, row) for name in ("K", "joints", "vertices", "side"))
-        sample = Sample(int(self.ids[row]), image, *labels, mask)
+            mask = np.float32(decode_mask(rows.read("mask", row), rows.origin(row)) == MaskLabel.HAND)
+        K, joints, vertices, side = (rows.read(name, row) for name in LABELS)
+        if self._joints is not None:
+            joints = self._joints[row]
+        sample = Sample(int(self.ids[row]), image, K, joints, vertices, int(side), mask)
         size = image.nbytes + (0 if mask is None else mask.nbytes)
-        if self._free >= size:
+        if self._free >= size and self._owner == os.getpid():
             self._cache[row] = sample
             self._free -= size
         return sample
