@@ -241,6 +241,12 @@ def training_devices(wildcards):
     return STUDY.training(wildcards.network).devices
 
 
+def joint_labels(wildcards):
+    """The render hand, if its joints are the recipe's labels."""
+    nimble = STUDY.recipes[wildcards.recipe].joints == "nimble"
+    return f"{MODELS}/open_nimble.npz" if nimble else []
+
+
 def launcher(wildcards):
     """How Python is started: plainly, or by torchrun for several devices."""
     devices = training_devices(wildcards)

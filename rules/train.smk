@@ -8,6 +8,7 @@ rule train_network:
         mano=f"{MODELS}/open_mano.npz",
         weights=backbone_asset,
         hierarchy=mesh_hierarchy,
+        joints=joint_labels,
     output:
         model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
         curves="<results>/train/{network}-{recipe}-s{run_seed}/curves.csv",
@@ -33,13 +34,14 @@ rule train_network:
             f"--weights {Path(input.weights).parent}" if input.weights else ""
         ),
         hierarchy=lambda wildcards, input: repeated("--hierarchy", input.hierarchy),
+        joints=lambda wildcards, input: repeated("--nimble-joints-of", input.joints),
         study=STUDY.study,
         seed=STUDY.seed,
     message:
         "Training {wildcards.network} on {wildcards.recipe}, seed {wildcards.run_seed}"
     shell:
         "{params.launcher}-m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
-        "{params.weights} {params.amplitude} {params.hierarchy} "
+        "{params.weights} {params.amplitude} {params.hierarchy} {params.joints} "
         "--state results/.state/{params.study}/train/{wildcards.network}-{wildcards.recipe}-s{wildcards.run_seed} "
         "--out {output.model} --curves {output.curves} --run-seed {wildcards.run_seed} "
         "--study {params.study} --seed {params.seed} --code {params.code} --settings {params.settings:q} >{log} 2>&1"

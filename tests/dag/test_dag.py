@@ -1,5 +1,7 @@
 """Contracts of the DAG, from dry runs in this process: nothing is executed."""
 
+import json
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -82,6 +84,52 @@ def test_networks_on_a_mesh_hierarchy_wait_for_it(study_file, network: str, hier
     count = jobs(study_file(study="dag"), f"results/dag/predictions/{network}-full-s0/proxyfrei-test.h5")
     assert count["train_network"] == count["predict"] == 1
     assert count["build_hierarchy"] == hierarchies
+
+
+def train_job(study: Path, target: str):
+    with planned(study, [f"results/dag/train/{target}/model.pt"]) as workflow:
+        (job,) = (job for job in workflow.dag.jobs if job.rule.name == "train_network")
+    return job
+
+
+def test_a_network_is_trained_with_its_own_settings_on_top_of_the_studys(study_file) -> None:
+    own = {"learning_rate": 1e-4, "effective_batch": 32}
+    networks = {"slow": {"architecture": "s2hand", "train": own}, "plain": {"architecture": "s2hand"}}
+    study = study_file(study="dag", networks=networks, train={"epochs": 7})
+    slow, plain = (train_job(study, f"{name}-full-s0") for name in networks)
+    settings = json.loads(slow.params.settings)
+    assert (settings["learning_rate"], settings["effective_batch"], settings["epochs"]) == (1e-4, 32, 7)
+    assert json.loads(plain.params.settings) == settings | {"learning_rate": 5e-4, "effective_batch": None}
+    # what it is does not depend on how it is trained
+    assert slow.params.network == plain.params.network
+
+
+def test_several_devices_are_started_by_torchrun(study_file) -> None:
+    study = study_file(study="dag", train={"devices": 2})
+    job, single = train_job(study, "s2hand-full-s0"), train_job(study_file(study="dag"), "s2hand-full-s0")
+    assert "torch.distributed.run --standalone --nproc-per-node 2 -m handgap.train.step" in job.shellcmd
+    assert job.threads == 2
+    assert "python -m handgap.train.step" in single.shellcmd
+
+
+def test_a_recipe_hands_on_its_subsets_and_its_joints(study_file) -> None:
+    sources = [
+        {"dataset": "proxyfrei", "images": "real", "weight": 2.0},
+        {"dataset": "proxyfrei", "images": "own", "subset": {"images": 40, "backgrounds": 0.5}},
+    ]
+    recipe = {"sources": sources, "amplitude": True, "joints": "nimble"}
+    job = train_job(study_file(study="dag", recipes={"mixed": recipe}), "s2hand-mixed-s0")
+    real, own = (json.loads(value) for value in shlex.split(job.params.sources)[1::2])
+    assert (real["synthetic"], real["weight"], real["subset"]["images"]) == (False, 2.0, 1.0)
+    assert (own["synthetic"], own["subset"]) == (
+        True,
+        {"images": 40, "poses": 1.0, "backgrounds": 0.5, "textures": 1.0},
+    )
+    assert all("/real/" in path for path in real["shards"]) and all("/own/" in path for path in own["shards"])
+    assert "--nimble-joints-of results/models/open_nimble.npz" in job.shellcmd
+    assert "results/models/open_nimble.npz" in job.input
+    plain = train_job(study_file(study="dag"), "s2hand-full-s0")
+    assert "nimble" not in plain.shellcmd
 
 
 def test_amplitudes_of_real_images_need_the_real_images(study_file) -> None:

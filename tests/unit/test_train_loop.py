@@ -9,7 +9,7 @@ from handgap.core.config.networks import SimpleHandNetwork
 from handgap.core.config.train import Amplitude, Subset, Train
 from handgap.core.conventions import MIDDLE_MCP, Side
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
-from handgap.core.geometry import procrustes_align, random_rotation
+from handgap.core.geometry import procrustes_align, project, random_rotation
 from handgap.core.seeds import rng
 from handgap.core.store import Store, write_store
 from handgap.data.augment import training_sample
@@ -22,7 +22,7 @@ from handgap.train import predict_step, step
 from handgap.train.loop import STATE_FILE, TrainingRun
 from handgap.train.model_file import load_model
 from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
-from handgap.train.predict import mean_hand, predict, predict_mean_hand
+from handgap.train.predict import mean_hand, predict, predict_mean_hand, to_camera
 from toys import toy_columns, toy_hand, toy_store
 from typer.testing import CliRunner
 
@@ -242,6 +242,37 @@ def test_oracle_predictions_come_back_without_error(hand, tmp_path):
         joints.append(values["joints"])
     assert rows == [k for k in range(40) if k != 5]
     np.testing.assert_allclose(np.concatenate(joints), columns["joints"][rows], atol=1e-6)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_augmented_an_oracle_is_right_and_comes_back_without_error(folder, hand, side):
+    """Rotation, zoom, shift and mirroring turn labels with the image; the predictor's way back undoes all of it."""
+    settings = Train(image_size=64, batch=5, epochs=1, rotation_deg=180, scale_jitter=0.3, shift_jitter=0.2)
+    columns = toy_columns(hand, range(20)) | {"side": np.full(20, side, np.uint8)}
+    mirror = np.where(side == Side.LEFT, np.array([-1.0, 1.0, 1.0]), 1.0)
+    for name in ("joints", "vertices"):
+        columns[name] = (columns[name] * mirror).astype(np.float32)
+    path = folder / f"side{int(side)}.h5"
+    write_store(path, columns, study="t", seed=0, code="-", config="-")
+    samples = Samples([path])
+    mixture, seen = Mixture([Source(samples, True, 1.0)], settings, 3), 0
+    for epoch in range(3):
+        for batch in mixture.batches(epoch):
+            data = batch.data
+            # the oracle: a network that predicts the labels it is trained on
+            prediction = Prediction(data["joints"], data["vertices"], data["uv"])
+            rows = data["id"].numpy()
+            for name in ("joints", "vertices"):
+                back = to_camera(getattr(prediction, name), data["root"], data["rotation"]).numpy()
+                assert np.linalg.norm(back - columns[name][rows], axis=-1).max() < 1e-5
+            # what it sees agrees: the same points, through the crop's own camera, in the crop's image
+            points = (prediction.joints + data["root"][:, None]).numpy()
+            for k in range(len(rows)):
+                np.testing.assert_allclose(project(points[k], data["K"][k].numpy()) / 64, prediction.uv[k], atol=1e-5)
+            # and all hands are right hands in there, so their handedness is undone, not kept
+            assert torch.allclose(torch.linalg.det(data["rotation"]), torch.tensor(-1.0 if side == Side.LEFT else 1.0))
+            seen += len(rows)
+    assert seen == 60
 
 
 def test_mean_hand_of_one_hand_turned_about_is_that_hand():

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS, Side
 from handgap.core.geometry import align_rigid
@@ -22,6 +23,17 @@ def empty_predictions(n: int) -> dict[str, np.ndarray]:
         "joints": np.full((n, N_JOINTS, 3), np.nan, np.float32),
         "vertices": np.full((n, N_ANNOTATION_VERTICES, 3), np.nan, np.float32),
     }
+
+
+def to_camera(points: Tensor, root: Tensor, rotation: Tensor) -> Tensor:
+    """Undo a crop: points relative to joint 9 in the crop's frame -> camera frame, left hands as left hands again.
+
+    Args:
+        points: (B, P, 3) metres.
+        root: (B, 3) joint 9 in the crop's frame.
+        rotation: (B, 3, 3) camera frame -> crop's frame.
+    """
+    return (points + root[:, None]) @ rotation
 
 
 @torch.inference_mode()
@@ -51,12 +63,12 @@ def predict(
             for name in ("image", "K", "rotation", "root")
         }
         prediction = network(batch["image"], batch["K"])
-        root = batch["root"][:, None]
+        root, rotation = batch["root"], batch["rotation"]
         yield (
             part,
             {
-                "joints": ((prediction.joints + root) @ batch["rotation"]).numpy(),
-                "vertices": ((prediction.vertices + root) @ batch["rotation"]).numpy(),
+                "joints": to_camera(prediction.joints, root, rotation).numpy(),
+                "vertices": to_camera(prediction.vertices, root, rotation).numpy(),
             },
         )
 

@@ -21,6 +21,7 @@ from handgap.data.selection import select
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
+from handgap.train.labels import nimble_joints
 from handgap.train.loop import TrainingRun
 from handgap.train.model_file import save_model
 
@@ -76,6 +77,9 @@ def train(
     amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
     hierarchy: Annotated[Path | None, typer.Option(help="mesh hierarchy of the hand model (.npz)")] = None,
     target: Annotated[list[Path] | None, typer.Option(help="real shards whose amplitudes FDA takes")] = None,
+    nimble_joints_of: Annotated[
+        Path | None, typer.Option(help="render hand (.npz) whose joints are the labels, in place of the shards'")
+    ] = None,
 ) -> None:
     """Train one network on one recipe; goes on where it was stopped. Several devices: start it with torchrun."""
     files = [parse_json(SourceFiles, text, "--source") for text in source]
@@ -89,6 +93,8 @@ def train(
     sources = []
     for item in files:
         samples = Samples(item.shards, network_settings.needs_masks)
+        if nimble_joints_of:
+            samples.relabel(nimble_joints(samples, nimble_joints_of))
         selection = select(samples, item.subset, train_settings.validation, seed)
         sources.append(Source(samples, item.synthetic, item.weight, selection))
     targets = Samples(target) if target else None
@@ -97,6 +103,7 @@ def train(
         "train": train_settings.model_dump(mode="json"),
         "network": network_settings.model_dump(mode="json"),
         "amplitude": amplitude_settings and amplitude_settings.model_dump(mode="json"),
+        "joints": "nimble" if nimble_joints_of else "mano",
         "sources": [item.model_dump(mode="json", exclude={"shards"}) for item in files],
     }
     provenance = {
@@ -106,7 +113,7 @@ def train(
         "code": code,
         "config": settings_hash(config),
         "parents": [digest for samples in read for digest in samples.digests]
-        + ([file_sha256(hierarchy)] if hierarchy else []),
+        + [file_sha256(path) for path in (hierarchy, nimble_joints_of) if path],
     }
     # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
     root = integer_seed(seed, "train", run_seed)
