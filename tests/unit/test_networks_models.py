@@ -16,7 +16,6 @@ from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.networks.backbone import Backbone, load_weights
 from handgap.networks.base import Prediction, point_l1
 from handgap.networks.build import build
-from handgap.networks.s2hand import S2Hand
 from handgap.networks.simplehand import SimpleHand, sine_position_embedding
 from PIL import Image
 from toy_meshes import toy_hierarchy
@@ -157,10 +156,6 @@ def test_parameters_of_simplehand(hand, channels, mesh):
     assert count(network) - count(network.uv) == mesh
 
 
-def test_parameters_of_s2hand(hand):
-    assert count(S2Hand(Wide(1536), hand)) == 2_447_855  # 2.448 M behind EfficientNet-B3
-
-
 def test_headless_backbones_of_the_papers():
     published = {"efficientnet_b3": 10.70, "fastvit_ma36": 42.85, "hrnet_w64": 126.01, "resnet18": 11.18}
     for name, millions in published.items():
@@ -182,22 +177,6 @@ def test_simplehand_loss_by_hand(hand):
     weight[1, 9] = 1
     _, terms = network.loss(prediction, zero | {"uv_weight": weight})
     assert terms["joints"].item() == pytest.approx(10 * 0.03)
-
-
-def test_s2hand_loss_by_hand(hand):
-    network = S2Hand(Wide(8), hand)
-    zero = {"joints": torch.zeros(2, 21, 3), "vertices": torch.zeros(2, 778, 3), "uv": torch.zeros(2, 21, 2)}
-    prediction = Prediction(
-        torch.full((2, 21, 3), 0.01),
-        torch.full((2, 778, 3), 0.02),
-        torch.full((2, 21, 2), 0.1),
-        torch.full((2, 30), 2.0),
-        torch.full((2, 10), 3.0),
-    )
-    total, terms = network.loss(prediction, zero | {"uv_weight": torch.ones(2, 21)})
-    expected = {"joints": 0.3, "vertices": 0.6, "uv": 0.2, "pose": 4e-4, "shape": 9e-4}
-    assert {name: pytest.approx(term.item()) for name, term in terms.items()} == expected
-    assert total.item() == pytest.approx(sum(expected.values()))
 
 
 def test_point_l1_by_hand():

@@ -133,6 +133,30 @@ class Backbone(nn.Module):
         """Images (B, 3, S, S) in [0, 1] -> features (B, channels, grid, grid)."""
         return self.model.forward_features(self.normalise(images))
 
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early features of `with_early`, which raises as it does."""
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            _, early = self.with_early(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
+        self.model.train(training)
+        return early.shape[1]
+
+    def with_early(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as in `forward` -> its features, and the early ones (B, c, S / 4, S / 4), the last of that size.
+
+        Raises:
+            ConfigError: the model has no features of that size.
+        """
+        if hasattr(self.model, "forward_intermediates"):
+            final, levels = self.model.forward_intermediates(self.normalise(images))
+            early = [level for level in levels if 4 * level.shape[-1] == images.shape[-1]]
+            if early:
+                return final, early[-1]
+        name = self.model.pretrained_cfg["architecture"]
+        raise ConfigError(f"backbone '{name}'", "has no features at a quarter of the image", "choose a resnet or so")
+
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images as in `forward` -> its features, and those before the model's last layer widened them.
 

@@ -78,6 +78,9 @@ class HandNetwork(nn.Module, ABC):
                 ``uv_weight`` (B, 21); ``mask`` (B, S, S) for networks whose settings have `needs_masks`.
         """
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Told before each epoch of training, counted from 0, for losses that change with it."""
+
     def weights(self) -> dict[str, Tensor]:
         """State without the hand model: what a file of this network holds (a licensed hand must not travel in it)."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("annotation_hand.")}

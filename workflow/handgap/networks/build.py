@@ -12,7 +12,7 @@ from handgap.networks.cascade import MapCascade
 from handgap.networks.cmr import Cmr
 from handgap.networks.graphormer import Graphormer
 from handgap.networks.metro import Metro
-from handgap.networks.s2hand import S2Hand
+from handgap.networks.s2hand import S2Hand, S2HandKeypoints
 from handgap.networks.simplehand import SimpleHand
 
 
@@ -51,6 +51,8 @@ def build(
         case GraphormerNetwork():
             return Graphormer(backbone(), annotation_hand, hierarchy, network)
         case S2HandNetwork():
-            return S2Hand(backbone(), annotation_hand)
+            if network.stage == "kp":
+                return S2HandKeypoints(annotation_hand, network)
+            return S2Hand(backbone(), annotation_hand, network)
         case _:
             return SimpleHand(backbone(), annotation_hand)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from handgap.core.config.base import Section, Unit
+from handgap.core.config.base import Name, Section, Unit
 from handgap.core.config.train import TrainOverrides
 
 Width = Annotated[int, Field(ge=4)]
@@ -20,12 +20,50 @@ class BaseNetwork(Section):
     backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
     pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
     train: TrainOverrides = Field(default_factory=TrainOverrides, description="keys of train it sets for itself")
+    initial: list[Name] = Field(
+        [], description="networks, trained on the same recipe and seed, whose weights this one starts from"
+    )
+
+    @property
+    def needs_keypoints(self) -> bool:
+        """Whether it learns from detected 2D keypoints and sees no other label."""
+        return False
+
+
+class HourglassSize(Section):
+    """Size of S2HAND's heatmap branch."""
+
+    stacks: int = Field(2, ge=1, description="hourglasses one behind the other")
+    depth: int = Field(4, ge=1, description="levels of each")
+    modules: int = Field(2, ge=1, description="residual modules at each place")
+    features: Width = Field(256, multiple_of=4, description="width of its features")
 
 
 class S2HandNetwork(BaseNetwork):
     """S2HAND (Chen et al., CVPR 2021)."""
 
     architecture: Literal["s2hand"] = Field("s2hand", description="published network")
+    stage: Literal["supervised", "shape", "kp", "finetune", "e2e"] = Field(
+        "supervised", description="learns from labels, or a self-supervised stage: from detected 2D keypoints"
+    )
+    supervision: Literal["joints", "full"] = Field("full", description="supervised: joints, or joints, vertices, edges")
+    mean_shape: bool = Field(True, description="shape coefficients stay zero, as released")
+    texture_confidence: Literal["freihand", "ho3d"] = Field(
+        "freihand", description="whose rule says how far an image's colours are believed (finetune, e2e)"
+    )
+    render_size: int = Field(224, ge=16, description="edge of the pictures compared with the image (finetune, e2e), px")
+    hourglass: HourglassSize = Field(default_factory=HourglassSize, description="heatmap branch (kp, finetune, e2e)")
+
+    @property
+    def needs_keypoints(self) -> bool:
+        """See `BaseNetwork`."""
+        return self.stage != "supervised"
+
+    @model_validator(mode="after")
+    def _heatmaps_have_no_encoder(self) -> "S2HandNetwork":
+        if self.stage == "kp" and self.pretrained:
+            raise ValueError("stage kp has no encoder: pretrained must be false")
+        return self
 
 
 class SimpleHandNetwork(BaseNetwork):
