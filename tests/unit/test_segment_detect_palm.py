@@ -4,11 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from handgap.core.conventions import Side
-from handgap.core.images import decode_rgb
-from handgap.core.store import Store
+from handgap.core.images import decode_rgb, encode_rgb
+from handgap.core.store import Store, write_store
 from handgap.segment.detect import HAND, HELD, WHOLE
+from typer.testing import CliRunner
 
-palm = pytest.importorskip("handgap.segment.palm", reason="mediapipe is not installed")
+landmarks = pytest.importorskip("handgap.segment.landmarks", reason="mediapipe is not installed")
+keypoints_step, palm = (pytest.importorskip(f"handgap.segment.{name}") for name in ("keypoints_step", "palm"))
 
 
 def answering(*hands: tuple[float, str, float]) -> type:
@@ -34,7 +36,7 @@ def answering(*hands: tuple[float, str, float]) -> type:
 
 
 def test_several_hands_come_sorted_with_side_score_and_prior(monkeypatch):
-    monkeypatch.setattr(palm, "Hands", answering((0.2, "Left", 0.7), (0.6, "Right", 0.9)))
+    monkeypatch.setattr(landmarks, "Hands", answering((0.2, "Left", 0.7), (0.6, "Right", 0.9)))
     image = np.zeros((200, 300, 3), np.uint8)[:, ::-1]
     with palm.PalmFinder(2, margin=0.0) as find:
         first, second = find(0, image)
@@ -49,10 +51,10 @@ def test_several_hands_come_sorted_with_side_score_and_prior(monkeypatch):
 
 def test_no_hand_gives_nothing_and_one_out_of_the_picture_no_box(monkeypatch):
     image = np.zeros((200, 300, 3), np.uint8)
-    monkeypatch.setattr(palm, "Hands", answering())
+    monkeypatch.setattr(landmarks, "Hands", answering())
     with palm.PalmFinder(1, margin=0.0) as find:
         assert find(0, image) == []
-    monkeypatch.setattr(palm, "Hands", answering((3.0, "Left", 0.8)))
+    monkeypatch.setattr(landmarks, "Hands", answering((3.0, "Left", 0.8)))
     with palm.PalmFinder(1, margin=0.0) as find:
         (only,) = find(0, image)
     assert np.isnan(only.boxes).all() and np.isnan(only.scores).all()
@@ -79,3 +81,25 @@ def test_rendered_hands_are_found_where_their_labels_are(made: Path):
     assert found >= 6
     assert np.mean(sides) > 0.6
     assert np.median(errors) < 0.2
+
+
+def test_keypoints_of_a_shard_are_detected_without_its_labels(monkeypatch, tmp_path):
+    monkeypatch.setattr(landmarks, "Hands", answering((0.2, "Left", 0.7)))
+    images = [encode_rgb(np.full((40, 60, 3), value, np.uint8)) for value in (0, 255)]
+    columns = {"id": np.array([7, 8]), "image": images}  # neither K nor joints nor side
+    write_store(tmp_path / "real.h5", columns, study="t", seed=0, code="-", config="-")
+    command = ["real.h5", "--out", "found.h5", "--study", "t", "--seed", "0", "--code", "-"]
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(keypoints_step.app, command, catch_exceptions=False)
+    with Store(tmp_path / "found.h5") as found:
+        assert found.names == ["confidence", "flag", "id", "keypoints", "valid"]
+        np.testing.assert_array_equal(found.column("id"), [7, 8])
+        np.testing.assert_allclose(found.column("keypoints")[:, [0, 20]], [[[12, 20], [16.8, 12]]] * 2, rtol=1e-5)
+        np.testing.assert_allclose(found.column("confidence"), np.full((2, 21), 0.7))
+        assert found.column("valid").all()
+    monkeypatch.setattr(landmarks, "Hands", answering())
+    CliRunner().invoke(keypoints_step.app, command, catch_exceptions=False)
+    with Store(tmp_path / "found.h5") as found:
+        assert not found.column("valid").any()
+        assert set(found.column("flag")) == {keypoints_step.NOT_FOUND}
+        assert np.isnan(found.column("keypoints")).all() and not found.column("confidence").any()

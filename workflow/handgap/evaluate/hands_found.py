@@ -3,17 +3,15 @@
 The tracker is MediaPipe Hands (Zhang et al. 2020) with its default thresholds, on single images.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import mediapipe
 import numpy as np
 
 from handgap.core.geometry import project
+from handgap.segment.landmarks import LandmarkTracker
 
 MIN_BOX_PX = 60.0
-MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,36 +27,14 @@ class Hand:
     error: float | None
 
 
-class Tracker:
-    """MediaPipe Hands on independent images; its 21 landmarks are in simple order."""
-
-    def __init__(self, hands: "mediapipe.solutions.hands.Hands"):
-        self._hands = hands
-
-    def landmarks(self, rgb: np.ndarray) -> np.ndarray | None:
-        """(21, 2) px of the hand found in (H, W, 3) uint8, or None."""
-        found = self._hands.process(rgb).multi_hand_landmarks
-        if not found:
-            return None
-        height, width = rgb.shape[:2]
-        return np.array([[point.x * width, point.y * height] for point in found[0].landmark])
-
-
-@contextmanager
-def tracker() -> Iterator[Tracker]:
-    """A tracker, closed at the end of the block."""
-    options = {"static_image_mode": True, "max_num_hands": 1, "min_detection_confidence": MIN_CONFIDENCE}
-    with mediapipe.solutions.hands.Hands(**options) as hands:
-        yield Tracker(hands)
-
-
-def judge(judge_tracker: Tracker, rgb: np.ndarray, joints: np.ndarray, K: np.ndarray) -> Hand:
+def judge(find: LandmarkTracker, rgb: np.ndarray, joints: np.ndarray, K: np.ndarray) -> Hand:
     """Look for the labelled hand.
 
     A detection counts only if the centre of its landmarks lies in the box of the labels: a face or a pattern taken
     for a hand elsewhere is not this hand.
 
     Args:
+        find: of one hand an image.
         rgb: (H, W, 3) uint8.
         joints: (21, 3) metres, camera frame, simple order.
         K: (3, 3).
@@ -66,10 +42,10 @@ def judge(judge_tracker: Tracker, rgb: np.ndarray, joints: np.ndarray, K: np.nda
     truth = project(joints, K)
     low, high = truth.min(0), truth.max(0)
     box = float((high - low).max())
-    found = judge_tracker.landmarks(np.ascontiguousarray(rgb))
-    if found is None or not ((low <= found.mean(0)) & (found.mean(0) <= high)).all():
+    found = [hand.joints for hand in find(rgb)]
+    if not found or not ((low <= found[0].mean(0)) & (found[0].mean(0) <= high)).all():
         return Hand(box, None)
-    return Hand(box, float(np.linalg.norm(found - truth, axis=1).mean() / box))
+    return Hand(box, float(np.linalg.norm(found[0] - truth, axis=1).mean() / box))
 
 
 def summarise(hands: Iterable[Hand], min_box: float = MIN_BOX_PX) -> dict[str, float | int]:

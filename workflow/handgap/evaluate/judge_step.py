@@ -10,8 +10,9 @@ from handgap.core.errors import ConfigError, run_step
 from handgap.core.images import decode_rgb
 from handgap.core.progress import track
 from handgap.core.store import ShardedStore
-from handgap.evaluate.hands_found import judge, summarise, tracker
+from handgap.evaluate.hands_found import judge, summarise
 from handgap.evaluate.tidy import write_csv
+from handgap.segment.landmarks import LandmarkTracker
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -27,11 +28,11 @@ def judge_renders(
         name, _, paths = text.partition("=")
         if not paths:
             raise ConfigError(f"--group {text}", "no shards in it", "pass --group NAME=SHARD,SHARD,...")
-        with ShardedStore(paths.split(",")) as store, tracker() as hands:
+        with ShardedStore(paths.split(",")) as store, LandmarkTracker(1) as find:
             joints, K, valid = (store.column(column) for column in ("joints", "K", "valid"))
             samples = [index for index in range(len(store)) if valid[index]]
             judged = [
-                judge(hands, decode_rgb(store.row("image", k), store.origin(k)), joints[k], K[k])
+                judge(find, decode_rgb(store.row("image", k), store.origin(k)), joints[k], K[k])
                 for k in track(samples, len(samples), f"looking for hands in {name}")
             ]
         rows.append({"domain": name, "images": len(samples), **summarise(judged)})
