@@ -7,7 +7,7 @@ import numpy as np
 
 from handgap.core.config.train import Train
 from handgap.core.conventions import MIDDLE_MCP
-from handgap.data.crop import hand_crop
+from handgap.data.crop import Crop, hand_crop
 from handgap.data.samples import Sample
 
 
@@ -37,6 +37,38 @@ def draw(generator: np.random.Generator, settings: Train) -> Augmentation:
     )
 
 
+def view(
+    image: np.ndarray,
+    K: np.ndarray,
+    joints: np.ndarray,
+    side: int,
+    size: int,
+    expansion: float,
+    augmentation: Augmentation,
+) -> tuple[Crop, np.ndarray]:
+    """What a network sees of an image: the crop's camera, and its picture (3, size, size) float32 RGB in [0, 1].
+
+    Args:
+        image: (H, W, 3) uint8.
+        K: (3, 3) its intrinsics, px.
+        joints: (21, 3) in front of the camera; only the directions in which they are seen count.
+        side: `conventions.Side`.
+        size, expansion, augmentation: see `training_sample`.
+    """
+    crop = hand_crop(
+        joints,
+        side,
+        size,
+        expansion,
+        angle=augmentation.angle,
+        zoom=augmentation.zoom,
+        shift=augmentation.shift,
+    )
+    picture = crop.image(image, K).astype(np.float32) / 255.0
+    picture = (picture.mean() + (picture - picture.mean()) * augmentation.contrast) * np.float32(augmentation.gain)
+    return crop, picture.clip(0.0, 1.0).transpose(2, 0, 1)
+
+
 def training_sample(
     sample: Sample, size: int, expansion: float, augmentation: Augmentation = Augmentation()
 ) -> dict[str, np.ndarray]:
@@ -54,21 +86,11 @@ def training_sample(
         crop's edge; ``uv_weight`` (21,) 1 inside the crop; ``K`` (3, 3) px of the crop; ``rotation`` (3, 3)
         camera frame -> crop's frame; ``id``; if the sample has a mask, ``mask`` (size, size) share of the hand.
     """
-    crop = hand_crop(
-        sample.joints,
-        sample.side,
-        size,
-        expansion,
-        angle=augmentation.angle,
-        zoom=augmentation.zoom,
-        shift=augmentation.shift,
-    )
-    image = crop.image(sample.image, sample.K).astype(np.float32) / 255.0
-    image = (image.mean() + (image - image.mean()) * augmentation.contrast) * np.float32(augmentation.gain)
+    crop, image = view(sample.image, sample.K, sample.joints, sample.side, size, expansion, augmentation)
     joints, uv = crop.points(sample.joints), crop.uv(sample.joints)
     root = joints[MIDDLE_MCP]
     arrays = {
-        "image": image.clip(0.0, 1.0).transpose(2, 0, 1),
+        "image": image,
         "joints": joints - root,
         "vertices": crop.points(sample.vertices) - root,
         "root": root,

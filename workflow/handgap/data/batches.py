@@ -15,6 +15,7 @@ from handgap.core.config.train import Train
 from handgap.core.errors import ConfigError
 from handgap.core.seeds import rng
 from handgap.data.augment import draw, training_sample
+from handgap.data.detected import Detected, detected_sample
 from handgap.data.samples import Samples
 from handgap.data.selection import Selection
 
@@ -126,11 +127,12 @@ class Mixture(Dataset):
         source = self.sources[item.source]
         sample = source.samples[item.row]
         size, expansion = self.settings.image_size, self.settings.box_expansion
+        make = detected_sample if isinstance(sample, Detected) else training_sample
         if item.epoch == AS_EVALUATED:
-            augmented = training_sample(sample, size, expansion)
+            augmented = make(sample, size, expansion)
         else:
             generator = rng(self.seed, f"train/augment/{item.epoch}/{item.source}/{item.repeat}", sample.id)
-            augmented = training_sample(sample, size, expansion, draw(generator, self.settings))
+            augmented = make(sample, size, expansion, draw(generator, self.settings))
         return augmented | {"synthetic": source.synthetic}
 
     def steps(self, epoch: int) -> list[np.ndarray]:

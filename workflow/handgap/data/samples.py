@@ -13,7 +13,6 @@ from handgap.core.store import Store
 from handgap.data.rows import Rows
 
 LABELS = ("K", "joints", "vertices", "side")
-COLUMNS = ("image", *LABELS)
 CACHE_BYTES = 2 << 30
 
 
@@ -40,9 +39,11 @@ class Samples:
         MissingAssetError, CorruptFileError: see `core.store.Store`.
     """
 
+    columns: tuple[str, ...] = ("image", *LABELS)  # that are read of each row
+
     def __init__(self, shards: Sequence[Path | str], masks: bool = False):
         self._shards, self._masks = list(shards), masks
-        self._rows = Rows(self._shards, [*COLUMNS, *(["mask"] if masks else [])])
+        self._rows = Rows(self._shards, [*self.columns, *(["mask"] if masks else [])])
         self.ids, self.valid, self.digests = self._rows.ids, self._rows.valid, self._rows.digests
         self._joints: np.ndarray | None = None
         self._cache: dict[int, Sample] = {}
@@ -69,6 +70,14 @@ class Samples:
     def __getitem__(self, row: int) -> Sample:
         if row in self._cache:
             return self._cache[row]
+        sample = self._read(row)
+        size = sum(value.nbytes for value in sample if isinstance(value, np.ndarray))
+        if self._free >= size and self._owner == os.getpid():
+            self._cache[row] = sample
+            self._free -= size
+        return sample
+
+    def _read(self, row: int) -> Sample:
         rows = self._rows
         image, mask = decode_rgb(rows.read("image", row), rows.origin(row)), None
         if self._masks:
@@ -76,9 +85,4 @@ class Samples:
         K, joints, vertices, side = (rows.read(name, row) for name in LABELS)
         if self._joints is not None:
             joints = self._joints[row]
-        sample = Sample(int(self.ids[row]), image, K, joints, vertices, int(side), mask)
-        size = image.nbytes + (0 if mask is None else mask.nbytes)
-        if self._free >= size and self._owner == os.getpid():
-            self._cache[row] = sample
-            self._free -= size
-        return sample
+        return Sample(int(self.ids[row]), image, K, joints, vertices, int(side), mask)

@@ -114,6 +114,7 @@ class TrainingRun:
         with _sigterm_noted() as received:
             while self.position.epoch < self.settings.epochs:
                 model.train()
+                self.network.begin_epoch(self.position.epoch)
                 for batch in self.mixture.batches(self.position.epoch, self.position.step, self.fabric.global_rank):
                     self._backward(model, batch)
                     if not batch.last:

@@ -2,12 +2,13 @@
 
 import io
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from handgap.core.config.networks import NETWORK, Network
-from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.core.files import written_whole
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
@@ -61,6 +62,23 @@ def save_model(
     write_torch(path, content)
 
 
+def start_from(network: HandNetwork, paths: Sequence[Path]) -> None:
+    """Take over every tensor of trained networks whose name and shape the network has, those of later files last.
+
+    Raises:
+        ConfigError: a file has no such tensor.
+        MissingAssetError, CorruptFileError: see `load_model`.
+    """
+    own = network.weights()
+    for path in paths:
+        given = _read(path)["weights"]
+        fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+        if not fitting:
+            raise ConfigError(f"initial model {path}", "nothing in it fits this network", "name one that shares a part")
+        own |= fitting
+    network.load(own)
+
+
 def load_model(
     path: Path, annotation_hand: AnnotationHand, hierarchy: Hierarchy | None = None
 ) -> tuple[HandNetwork, int, float, dict]:
@@ -79,6 +97,16 @@ def load_model(
         CorruptFileError: the file is no model of this format.
         ConfigError: the network is built on a mesh hierarchy and there is none.
     """
+    content = _read(path)
+    network = build(
+        NETWORK.validate_python(content["network"]), annotation_hand, None, content["image_size"], hierarchy
+    )
+    network.load(content["weights"])
+    return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]
+
+
+def _read(path: Path) -> dict:
+    """What `save_model` wrote."""
     if not path.is_file():
         raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
     cure = "delete it and run snakemake again: only it is made anew"
@@ -88,8 +116,4 @@ def load_model(
         raise CorruptFileError(path, f"not a readable model ({error})", cure) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CorruptFileError(path, f"not a model of format {FORMAT}", cure)
-    network = build(
-        NETWORK.validate_python(content["network"]), annotation_hand, None, content["image_size"], hierarchy
-    )
-    network.load(content["weights"])
-    return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]
+    return content

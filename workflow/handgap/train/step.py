@@ -9,13 +9,14 @@ import typer
 from pydantic import Field
 
 from handgap.core.config.base import Section, parse_json
-from handgap.core.config.networks import NETWORK
+from handgap.core.config.networks import NETWORK, Network
 from handgap.core.config.train import Amplitude, Subset, Train
 from handgap.core.errors import ConfigError, MissingAssetError, run_step
 from handgap.core.files import written_whole
 from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture, Source
+from handgap.data.detected import DetectedSamples
 from handgap.data.samples import Samples
 from handgap.data.selection import select
 from handgap.hands.annotation_hand import AnnotationHand
@@ -23,7 +24,7 @@ from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
 from handgap.train.labels import nimble_joints
 from handgap.train.loop import TrainingRun
-from handgap.train.model_file import save_model
+from handgap.train.model_file import save_model, start_from
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -35,6 +36,7 @@ class SourceFiles(Section):
     weight: float = Field(1.0, gt=0, description="share of the images drawn, relative to the others")
     subset: Subset = Field(default_factory=Subset, description="which of the samples")
     shards: list[Path] = Field(min_length=1, description="files with images and labels")
+    keypoints: list[Path] = Field([], description="files with detected 2D joints, in place of the labels")
 
 
 def find_weights(folder: Path) -> Path:
@@ -49,6 +51,21 @@ def find_weights(folder: Path) -> Path:
             folder, f"{len(found)} .pth files in it, expected one", "delete it; snakemake fetches it"
         )
     return found[0]
+
+
+def open_samples(files: SourceFiles, network: Network) -> Samples:
+    """Samples with what the network learns from: labels, masks too, or detected 2D joints alone.
+
+    Raises:
+        ConfigError: keypoints for a network that learns from labels, or none for one that learns from them.
+        MissingAssetError, CorruptFileError: see `Samples` and `DetectedSamples`.
+    """
+    if network.needs_keypoints != bool(files.keypoints):
+        problem = f"the network learns from {'detected 2D joints' if network.needs_keypoints else 'labels'}"
+        raise ConfigError("keypoints of --source", problem, "give keypoints to those that learn from them, only")
+    if network.needs_keypoints:
+        return DetectedSamples(files.shards, files.keypoints)
+    return Samples(files.shards, network.needs_masks)
 
 
 def write_curves(path: Path, curves: list[dict[str, float]]) -> None:
@@ -76,6 +93,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="asset folder with the backbone's ImageNet weights")] = None,
     amplitude: Annotated[str | None, typer.Option(help="JSON: amplitude augmentation of synthetic images")] = None,
     hierarchy: Annotated[Path | None, typer.Option(help="mesh hierarchy of the hand model (.npz)")] = None,
+    initial: Annotated[list[Path] | None, typer.Option(help="trained network to start from (.pt); repeat it")] = None,
     target: Annotated[list[Path] | None, typer.Option(help="real shards whose amplitudes FDA takes")] = None,
     nimble_joints_of: Annotated[
         Path | None, typer.Option(help="render hand (.npz) whose joints are the labels, in place of the shards'")
@@ -92,7 +110,7 @@ def train(
     amplitude_settings = None if amplitude is None else parse_json(Amplitude, amplitude, "--amplitude")
     sources = []
     for item in files:
-        samples = Samples(item.shards, network_settings.needs_masks)
+        samples = open_samples(item, network_settings)
         if nimble_joints_of:
             samples.relabel(nimble_joints(samples, nimble_joints_of))
         selection = select(samples, item.subset, train_settings.validation, seed)
@@ -113,7 +131,7 @@ def train(
         "code": code,
         "config": settings_hash(config),
         "parents": [digest for samples in read for digest in samples.digests]
-        + [file_sha256(path) for path in (hierarchy, nimble_joints_of) if path],
+        + [file_sha256(path) for path in (hierarchy, nimble_joints_of, *(initial or [])) if path],
     }
     # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
     root = integer_seed(seed, "train", run_seed)
@@ -121,6 +139,7 @@ def train(
     torch.manual_seed(integer_seed(root, "train/initialisation"))
     hand, meshes = AnnotationHand.load(annotation_hand), hierarchy and Hierarchy.load(hierarchy)
     model = build(network_settings, hand, weights and find_weights(weights), train_settings.image_size, meshes)
+    start_from(model, initial or [])
     run = TrainingRun(
         model,
         Mixture(sources, train_settings, root),
