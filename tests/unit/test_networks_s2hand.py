@@ -347,12 +347,12 @@ def test_the_heatmap_stage_has_no_3d_joints(hand):
     assert total.item() == pytest.approx(1e-3 * expected.item(), rel=1e-4)
 
 
-def test_pose_coefficients_are_not_normalised(hand):
-    """30 components of the model about its mean pose, as MANO's own layer has them."""
-    network = build(settings(), hand, None, 64).eval()
+@pytest.mark.parametrize(("units", "spread"), [("components", 1.0), ("deviations", 0.3)])
+def test_pose_is_30_components_about_the_mean(hand, units, spread):
+    network = build(settings(pose_units=units), hand, None, 64).eval()
     batch = detections(64)
     prediction = network(batch["image"], batch["K"])
-    fingers = prediction.pose @ hand.hands_components[:30] + hand.hands_mean
+    fingers = spread * prediction.pose @ hand.hands_components[:30] + hand.hands_mean
     turns = prediction.parts["turns"][:, 1:] @ losses.mano_axes(hand)
     torch.testing.assert_close(turns.flatten(1), fingers, atol=1e-6, rtol=1e-5)
     assert not prediction.shape.any()

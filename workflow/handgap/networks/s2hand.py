@@ -18,6 +18,8 @@ Readings of what the sources leave open, and departures:
   crop's own camera is that times focal / edge. A crop does not show its focal length, its projection does not need it.
 - *Joints* are those of the labels (regressed from the mesh), as with every network; the release takes the turning
   points of the model.
+- *Pose* coefficients multiply the model's components as they are (`pose_units`), as released. In standard deviations
+  they keep to what hands do where the 2D joints do not tell: see docs/networks.md for what that is worth.
 - *Rest pose*: the hand is turned by (pi, 0, 0) first, whichever way the model's fingers point. Limits and bone length
   are put into the model's own axes and size, see `s2hand_losses.mano_axes` and `mean_bone`.
 - *Supervised terms*: "full" adds vertices and edges. The projected joints have S2HAND's own term (`joint_2d`): it is
@@ -125,7 +127,10 @@ class S2Hand(HandNetwork):
         pose, trans, hand = self.pose(shared), self.trans(shared), self.annotation_hand
         shape = pose.new_zeros(len(pose), N_SHAPE) if self.shape is None else self.shape(shared)
         start = self.facing_camera.expand(len(pose), 3)
-        full = hand.full_pose(start, pose, use_pca=True, flat_hand_mean=False)
+        if self.settings.pose_units == "components":
+            full = hand.full_pose(start, pose, use_pca=True, flat_hand_mean=False)
+        else:
+            full = torch.cat([start, hand.pose_from_components(pose)], 1)
         posed = hand(full, shape, torch.zeros_like(trans))
         turn = self.scale(shared).abs()[..., None] * rotation_matrices(self.rot(shared)).transpose(1, 2)
         vertices = posed.vertices @ turn

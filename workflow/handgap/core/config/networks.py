@@ -47,6 +47,9 @@ class S2HandNetwork(BaseNetwork):
         "supervised", description="learns from labels, or a self-supervised stage: from detected 2D keypoints"
     )
     supervision: Literal["joints", "full"] = Field("full", description="supervised: joints, or joints, vertices, edges")
+    pose_units: Literal["components", "deviations"] = Field(
+        "components", description="pose coefficients: of the hand model's components, as released, or over their spread"
+    )
     mean_shape: bool = Field(True, description="shape coefficients stay zero, as released")
     texture_confidence: Literal["freihand", "ho3d"] = Field(
         "freihand", description="whose rule says how far an image's colours are believed (finetune, e2e)"
