@@ -135,6 +135,33 @@ def training_shards(wildcards):
     ]
 
 
+def detected_keypoints(wildcards):
+    """Detected 2D joints, shard by shard, for networks that learn from them; only real images have any."""
+    if not STUDY.networks[wildcards.network].needs_keypoints:
+        return []
+    recipe = STUDY.recipes[wildcards.recipe]
+    others = [source.images for source in recipe.sources if source.images != "real"]
+    if others or recipe.joints != "mano":
+        found = f"images '{others[0]}'" if others else f"{recipe.joints}'s joints"
+        raise WorkflowError(
+            f"network '{wildcards.network}' learns from joints detected in real images, recipe "
+            f"'{wildcards.recipe}' has {found}; train it on a recipe of real images"
+        )
+    return [
+        path
+        for source in recipe.sources
+        for path in shards("keypoints", source.dataset, "train")
+    ]
+
+
+def initial_models(wildcards):
+    """Networks whose weights this one starts from: of the same recipe and seed."""
+    return [
+        f"<results>/train/{name}-{wildcards.recipe}-s{wildcards.run_seed}/model.pt"
+        for name in STUDY.networks[wildcards.network].initial
+    ]
+
+
 def backbone_asset(wildcards):
     network = STUDY.networks[wildcards.network]
     return f"results/assets/{network.backbone}/asset.json" if network.pretrained else []
@@ -256,7 +283,10 @@ def launcher(wildcards):
 
 def training_sources(wildcards, input):
     """One --source per ingredient of the recipe, in its order."""
-    files = iter([input.shards] if isinstance(input.shards, str) else input.shards)
+    files, keypoints = (
+        iter([paths] if isinstance(paths, str) else paths)
+        for paths in (input.shards, input.keypoints)
+    )
     options = []
     for source in STUDY.recipes[wildcards.recipe].sources:
         paths = [next(files) for _ in source_shards(source)]
@@ -265,6 +295,7 @@ def training_sources(wildcards, input):
             "weight": source.weight,
             "subset": source.subset.model_dump(),
             "shards": paths,
+            "keypoints": [found for _, found in zip(paths, keypoints)],
         }
         options.append(f"--source {quote(json.dumps(value))}")
     return " ".join(options)

@@ -4,6 +4,8 @@
 rule train_network:
     input:
         shards=training_shards,
+        keypoints=detected_keypoints,
+        initial=initial_models,
         targets=amplitude_targets,
         mano=f"{MODELS}/open_mano.npz",
         weights=backbone_asset,
@@ -34,6 +36,7 @@ rule train_network:
             f"--weights {Path(input.weights).parent}" if input.weights else ""
         ),
         hierarchy=lambda wildcards, input: repeated("--hierarchy", input.hierarchy),
+        initial=lambda wildcards, input: repeated("--initial", input.initial),
         joints=lambda wildcards, input: repeated("--nimble-joints-of", input.joints),
         study=STUDY.study,
         seed=STUDY.seed,
@@ -41,7 +44,7 @@ rule train_network:
         "Training {wildcards.network} on {wildcards.recipe}, seed {wildcards.run_seed}"
     shell:
         "{params.launcher}-m handgap.train.step {params.sources} --network {params.network:q} --annotation-hand {input.mano} "
-        "{params.weights} {params.amplitude} {params.hierarchy} {params.joints} "
+        "{params.weights} {params.amplitude} {params.hierarchy} {params.joints} {params.initial} "
         "--state results/.state/{params.study}/train/{wildcards.network}-{wildcards.recipe}-s{wildcards.run_seed} "
         "--out {output.model} --curves {output.curves} --run-seed {wildcards.run_seed} "
         "--study {params.study} --seed {params.seed} --code {params.code} --settings {params.settings:q} >{log} 2>&1"

@@ -151,3 +151,26 @@ def test_a_mesh_hierarchy_needs_its_hand_only() -> None:
     assert jobs(SMOKE, "results/models/open_mano_hierarchy.npz").keys() == {"build_hierarchy", "forge_hands"}
     licensed = jobs(SMOKE, "results/models/mano_hierarchy.npz")
     assert licensed.keys() == {"build_hierarchy", "convert_mano", "fetch_asset"}
+
+
+def test_a_stage_without_labels_waits_for_detections_and_for_the_stages_it_starts_from(study_file) -> None:
+    sizes = {"shard_size": 8, "datasets": {"proxyfrei": {"splits": {"train": 24, "test": 8}}}}
+    study = study_file(study="dag", **sizes)
+    with planned(study, ["table_self_supervised"]) as workflow:
+        trained = {job.wildcards.network: job for job in workflow.dag.jobs if job.rule.name == "train_network"}
+        detected = [job for job in workflow.dag.jobs if job.rule.name == "detect_keypoints"]
+    assert set(trained) == {"s2hand", "s2hand_shape", "s2hand_kp", "s2hand_finetune"}
+    assert {job.wildcards.split for job in detected} == {"train"} and len(detected) == 3
+    assert [Path(path).parent.name for path in trained["s2hand_finetune"].input.initial] == [
+        "s2hand_shape-real-s0",
+        "s2hand_kp-real-s0",
+    ]
+    for name, job in trained.items():
+        value = json.loads(shlex.split(job.params.sources)[1])
+        expected = [] if name == "s2hand" else [path.replace("/real/", "/keypoints/") for path in value["shards"]]
+        assert value["keypoints"] == expected
+
+
+def test_a_stage_without_labels_takes_real_images_only(study_file) -> None:
+    with pytest.raises(Exception, match="train it on a recipe of real images"):
+        jobs(study_file(study="dag"), "results/dag/train/s2hand_shape-full-s0/model.pt")

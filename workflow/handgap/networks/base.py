@@ -45,14 +45,15 @@ class HandNetwork(nn.Module, ABC):
         self.backbone = backbone
         self.annotation_hand = annotation_hand
 
-    def forward(self, images: Tensor, K: Tensor) -> Prediction:
+    def forward(self, images: Tensor, K: Tensor, for_loss: bool = False) -> Prediction:
         """Predict hands.
 
         Args:
             images: (B, 3, S, S) RGB in [0, 1].
             K: (B, 3, 3) intrinsics of the crops, px.
+            for_loss: with all that `loss` looks at, also where the hand itself does not depend on it.
         """
-        features = self.encode(images)
+        features = self.encode_for_loss(images) if for_loss else self.encode(images)
         with torch.autocast(images.device.type, enabled=False):
             if isinstance(features, dict):
                 features = {name: value.float() for name, value in features.items()}
@@ -63,6 +64,10 @@ class HandNetwork(nn.Module, ABC):
     def encode(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Images (B, 3, S, S) in [0, 1] -> what the head takes: a map of features, or several tensors by name."""
         return self.backbone(images)
+
+    def encode_for_loss(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """As `encode`, with what only the loss looks at."""
+        return self.encode(images)
 
     @abstractmethod
     def head(self, features: Tensor | dict[str, Tensor], K: Tensor, image_size: int) -> Prediction:

@@ -108,9 +108,9 @@ class S2Hand(HandNetwork):
         """The weight of the pose regulariser falls."""
         self.epoch = epoch
 
-    def encode(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """Features; in training with a texture the early ones (``early``) and heatmaps (``maps``) too."""
-        if not (self.textured and self.training):
+    def encode_for_loss(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Features; in stages with a texture the early ones (``early``) and heatmaps (``maps``) too."""
+        if not self.textured:
             return self.backbone(images)
         features, early = self.backbone.with_early(images)
         return {"features": features, "early": early, "maps": self.heatmaps(images)}
@@ -119,7 +119,7 @@ class S2Hand(HandNetwork):
         """Regress the parameters, pose the hand model, project.
 
         The prediction's parts are ``turns`` (B, 16, 3) axis-angle in MANO's axes, the root's being (pi, 0, 0);
-        ``placed`` (B, 778, 3) vertices in front of the crop's camera; and, where `encode` gave what they come from,
+        ``placed`` (B, 778, 3) vertices in front of the crop's camera; and, where the features have their sources,
         ``keypoints`` (stacks, B, 21, 2) share of the edge, ``colours`` (B, 1538, 3), ``light`` (B, 3, 3).
         """
         given = features if isinstance(features, dict) else {"features": features}
@@ -152,8 +152,7 @@ class S2Hand(HandNetwork):
         """Terms of the stage, see `s2hand_losses.STAGES`.
 
         A self-supervised batch has no labels but ``keypoints`` (B, 21, 2) share of the crop's edge and ``confidence``
-        (B, 21); its ``image`` and ``K`` are read too. Terms are summed where their inputs exist: outside training
-        there are neither heatmaps nor colours.
+        (B, 21); its ``image`` and ``K`` are read too. Stages with a texture need a prediction made `for_loss`.
         """
         supervised = self.settings.stage == "supervised"
         terms = self._supervised(prediction, batch) if supervised else self._self_supervised(prediction, batch)
@@ -184,11 +183,10 @@ class S2Hand(HandNetwork):
             "mscale": losses.mscale(prediction.joints, self.bone),
             "open_bone_direc": losses.open_bone_direc(projected, detected, confidence),
         }
-        if "keypoints" in parts:
+        if self.textured:
             keypoints = parts["keypoints"] * losses.PUBLISHED_EDGE
             found["hm_integral"] = losses.hm_integral(keypoints, detected, confidence)
             found["kp_cons"] = losses.kp_cons(keypoints[-1], projected)
-        if "colours" in parts:
             belief = losses.texture_confidence(confidence, self.settings.texture_confidence)
             size = self.settings.render_size
             rendered, silhouette = self.render(prediction, batch["K"], batch["image"].shape[-1], size)
@@ -207,7 +205,7 @@ class S2Hand(HandNetwork):
         """Pictures of a prediction that has colours, see `renderer.render`.
 
         Args:
-            prediction: of `forward` in training, or of `reconstruct`.
+            prediction: made `for_loss`.
             K: (B, 3, 3) intrinsics of the crops, of `image_size` px.
             size: edge of the pictures, px.
         """
@@ -235,6 +233,7 @@ class S2HandKeypoints(HandNetwork):
 
     def __init__(self, annotation_hand: AnnotationHand, settings: S2HandNetwork):
         super().__init__(nn.Identity(), annotation_hand)
+        self.settings = settings
         self.heatmaps = HeatmapBranch(settings.hourglass)
 
     def encode(self, images: Tensor) -> Tensor:

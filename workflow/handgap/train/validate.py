@@ -18,13 +18,16 @@ from handgap.networks.base import HandNetwork, Prediction
 def sums_of(
     prediction: Prediction, loss: Tensor, terms: dict[str, Tensor], batch: dict[str, Tensor]
 ) -> dict[str, float]:
-    """Number of ``images`` of a batch; and times that: ``loss``, its terms, ``pa_mpjpe_mm``."""
-    # one transfer: each waits for the device
-    joints = torch.stack([prediction.joints.detach().float(), batch["joints"]]).cpu().numpy()
+    """Number of ``images`` of a batch; and times that: ``loss``, its terms, ``pa_mpjpe_mm`` where there are labels."""
     values = torch.stack([value.detach().float() for value in (loss, *terms.values())]).tolist()
-    error = np.linalg.norm(procrustes_align(joints[1], joints[0]) - joints[1], axis=-1).mean() / MM
-    named = dict(zip(("loss", *terms), values, strict=True)) | {"pa_mpjpe_mm": float(error)}
-    return {"images": len(joints[0])} | {name: value * len(joints[0]) for name, value in named.items()}
+    named = dict(zip(("loss", *terms), values, strict=True))
+    if "joints" in batch:
+        # one transfer: each waits for the device
+        joints = torch.stack([prediction.joints.detach().float(), batch["joints"]]).cpu().numpy()
+        error = np.linalg.norm(procrustes_align(joints[1], joints[0]) - joints[1], axis=-1).mean() / MM
+        named["pa_mpjpe_mm"] = float(error)
+    count = len(batch["image"])
+    return {"images": count} | {name: value * count for name, value in named.items()}
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
@@ -45,7 +48,7 @@ class Supervised(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """A batch of training data -> its loss, and its `sums_of`."""
-        prediction = self.network(batch["image"], batch["K"])
+        prediction = self.network(batch["image"], batch["K"], for_loss=True)
         with torch.autocast(batch["image"].device.type, enabled=False):
             loss, terms = self.network.loss(prediction, batch)
         return loss, sums_of(prediction, loss, terms, batch)

@@ -17,6 +17,7 @@ from handgap.core.config.fit import Fit
 from handgap.core.config.networks import (
     CmrNetwork,
     GraphormerNetwork,
+    HourglassSize,
     MetroNetwork,
     Network,
     S2HandNetwork,
@@ -26,6 +27,10 @@ from handgap.core.config.render import Render
 from handgap.core.config.segment import Segment
 from handgap.core.config.train import Amplitude, Recipe, Source, Train
 from handgap.core.errors import ConfigError
+
+# the open hand's spread falls off fast: its components bend fingers as hands do only in their proportions
+OPEN_HAND = {"pose_units": "deviations", "mean_shape": False}
+SMALL_HOURGLASS = HourglassSize(modules=1, features=64)
 
 
 class Study(Section):
@@ -65,7 +70,16 @@ class Study(Section):
     )
     networks: dict[Name, Network] = Field(
         {
-            "s2hand": S2HandNetwork(),
+            "s2hand": S2HandNetwork(**OPEN_HAND),
+            "s2hand_shape": S2HandNetwork(stage="shape", **OPEN_HAND),
+            "s2hand_kp": S2HandNetwork(stage="kp", pretrained=False, hourglass=SMALL_HOURGLASS),
+            "s2hand_finetune": S2HandNetwork(
+                stage="finetune",
+                initial=["s2hand_shape", "s2hand_kp"],
+                render_size=64,
+                hourglass=SMALL_HOURGLASS,
+                **OPEN_HAND,
+            ),
             "cmr": CmrNetwork(channels=(128, 64, 32, 16)),
             "metro": MetroNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
             "graphormer": GraphormerNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
@@ -103,6 +117,21 @@ class Study(Section):
             except ValidationError as error:
                 reasons = "; ".join(item["msg"] for item in error.errors())
                 raise ValueError(f"networks.{name}.train on top of train: {reasons}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _initial_networks_exist(self) -> "Study":
+        for name in self.networks:
+            above, waiting = {name}, [name]
+            while waiting:
+                for other in self.networks[waiting.pop()].initial:
+                    if other not in self.networks:
+                        raise ValueError(f"networks.{name}.initial: '{other}' is not one of {list(self.networks)}")
+                    if other == name:
+                        raise ValueError(f"networks.{name}.initial: it would have to be trained before itself")
+                    if other not in above:
+                        above.add(other)
+                        waiting.append(other)
         return self
 
     def training(self, network: str) -> Train:
