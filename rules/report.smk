@@ -47,6 +47,47 @@ rule make_table:
         "--csv {output.csv} --tex {output.tex} --html {output.html} >{log} 2>&1"
 
 
+rule make_network_table:
+    input:
+        mano=f"{MODELS}/open_mano.npz",
+        hierarchy=f"{MODELS}/open_mano_hierarchy.npz",
+    output:
+        csv="<results>/tables/{table}.csv",
+        tex="<results>/tables/{table}.tex",
+        html=report(
+            "<results>/tables/{table}.html",
+            caption="../workflow/report/table_networks.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "<logs>/make_network_table/{table}.log",
+    benchmark:
+        "<benchmarks>/make_network_table/{table}.jsonl"
+    wildcard_constraints:
+        table="|".join(network_tables()),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.networks_step"),
+        experiment=lambda wildcards: settings(EXPERIMENTS[wildcards.table]),
+        networks=study_networks(),
+        study=STUDY.study,
+    message:
+        "Counting the networks of {wildcards.table}"
+    shell:
+        "python -m handgap.report.networks_step --name {wildcards.table} --experiment {params.experiment:q} "
+        "--study-networks {params.networks:q} --annotation-hand {input.mano} --hierarchy {input.hierarchy} "
+        "--study {params.study} --csv {output.csv} --tex {output.tex} --html {output.html} >{log} 2>&1"
+
+
+ruleorder: make_network_table > make_table
+
+
 rule draw_spectrum:
     input:
         lambda wildcards: f"<results>/spectra/{EXPERIMENTS['figure_spectrum'].test_stem}.csv",

@@ -50,11 +50,23 @@ def group_options(wildcards, input):
 
 def products(name):
     """Files of one experiment."""
-    if EXPERIMENTS[name].kind == "table":
+    if EXPERIMENTS[name].kind in ("table", "networks"):
         return [
             f"<results>/tables/{name}.{suffix}" for suffix in ("csv", "tex", "html")
         ]
     return [f"<results>/figures/{name}.{suffix}" for suffix in ("png", "svg")]
+
+
+def network_tables():
+    """Experiments that count networks."""
+    return [name for name, value in EXPERIMENTS.items() if value.kind == "networks"]
+
+
+def study_networks():
+    """The study's networks by name, as compact JSON."""
+    return json.dumps(
+        {name: json.loads(settings(value)) for name, value in STUDY.networks.items()}
+    )
 
 
 def study_products():
@@ -73,6 +85,8 @@ def study_products():
 
 def table_runs(experiment):
     """Runs of a table and the test set each is judged on, as dataset-split."""
+    if experiment.kind == "networks":
+        return []
     test = experiment.test_stem
     return [
         (f"{row.network}-{row.recipe}-s{seed}", test)

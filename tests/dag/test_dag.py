@@ -45,7 +45,7 @@ def test_no_file_is_made_twice_and_every_file_is_used() -> None:
 def test_the_default_study_has_the_jobs_its_numbers_say() -> None:
     count = jobs(ROOT / "config" / "config.yaml")
     assert count["train_network"] == count["predict"] == count["evaluate_run"] == 8  # the full run is shared
-    assert count["make_table"] == 2
+    assert count["make_table"] == 2 and count["make_network_table"] == 1
     assert count["evaluate_mean_hand"] == 1
 
 
@@ -63,6 +63,11 @@ def test_one_table_needs_its_own_runs_only(study_file) -> None:
     count = jobs(study_file(study="dag"), "table_ablation")
     assert count["train_network"] == 5
     assert "draw_spectrum" not in count and "make_table" in count
+
+
+def test_the_table_of_networks_needs_the_hand_and_its_meshes_only(study_file) -> None:
+    count = jobs(study_file(study="dag"), "table_networks")
+    assert count.keys() == {"table_networks", "make_network_table", "build_hierarchy", "forge_hands"}
 
 
 def test_a_composed_shard_needs_the_shards_its_pieces_come_from_and_no_other(study_file) -> None:

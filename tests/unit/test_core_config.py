@@ -71,6 +71,8 @@ def test_every_study_is_valid_on_top_of_the_default(path: Path) -> None:
     study = parse_study(merged, str(path))
     for name in study.experiments:
         experiment = load_experiment(ROOT / "config" / "experiments" / f"{name}.yaml")
+        if experiment.kind == "networks":
+            continue
         assert {row.recipe for row in experiment.rows} <= set(study.recipes)
         assert {row.network for row in experiment.rows} <= set(study.networks)
 

@@ -10,13 +10,13 @@ import typer
 from handgap.core.config.base import parse_json
 from handgap.core.config.experiment import Experiment
 from handgap.core.errors import run_step
-from handgap.core.files import read_arrays, written_whole
+from handgap.core.files import read_arrays
 from handgap.core.store import ShardedStore
 from handgap.report import figures
 from handgap.report.gallery import Overlay, failure_tiles, fit_tiles, prediction_tiles, sample_tiles
 from handgap.report.shard_sheet import shard_tiles
 from handgap.report.sheets import contact_sheet, save_sheet
-from handgap.report.table_formats import to_csv, to_html, to_tex
+from handgap.report.table_formats import write_formats
 from handgap.report.tables import build_table, read_metrics
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -38,9 +38,7 @@ def table(
     """Write a table in three formats."""
     described = parse_json(Experiment, experiment, "--experiment")
     built = build_table(name, described, read_metrics(metrics), study, asset_set)
-    for path, write in ((csv, to_csv), (tex, to_tex), (html, to_html)):
-        with written_whole(path) as temporary:
-            temporary.write_text(write(built), encoding="utf-8")
+    write_formats(built, csv, tex, html)
 
 
 @app.command()

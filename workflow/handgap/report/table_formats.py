@@ -4,11 +4,13 @@ import csv
 import io
 from html import escape
 from itertools import groupby
+from pathlib import Path
 
+from handgap.core.files import written_whole
 from handgap.report.tables import Cell, Table
 
 DASH = "–"
-DIGITS = {"cm": 2, "mm": 1}
+DIGITS = {"cm": 2, "mm": 1, "": 2}
 TEX_SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "→": r"$\to$", "−": "$-$", "–": "--", "@": "@"}
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1d2330; }
@@ -20,7 +22,8 @@ thead tr:last-child th { border-bottom: 2px solid #1d2330; }
 td { padding: .35rem .7rem; text-align: right; white-space: nowrap; }
 th[scope=row] { text-align: left; font-weight: 400; }
 tbody tr:nth-child(even) { background: #f4f6f9; }
-tbody tr:last-child { border-top: 1px solid #b9c0cc; border-bottom: 2px solid #1d2330; color: #5a6373; }
+tbody tr:last-child { border-bottom: 2px solid #1d2330; }
+table.apart tbody tr:last-child { border-top: 1px solid #b9c0cc; color: #5a6373; }
 small { color: #5a6373; display: block; }
 p { font-size: .9rem; color: #3b4352; margin: .6rem 0 0; }
 p.warning { color: #8a3b00; font-weight: 600; }
@@ -32,8 +35,10 @@ def _number(cell: Cell, unit: str) -> str:
         return DASH
     if cell.style == "percent":
         return f"{cell.value:.0%}"
+    if cell.style == "size":
+        return f"{cell.value:.2f}"
     digits = 3 if cell.style == "share" else DIGITS[unit]
-    return f"{cell.value:+.{digits}f}" if cell.style == "difference" else f"{cell.value:.{digits}f}"
+    return f"{cell.value:+z.{digits}f}" if cell.style == "difference" else f"{cell.value:.{digits}f}"
 
 
 def _interval(cell: Cell, unit: str) -> str:
@@ -87,7 +92,7 @@ def to_tex(table: Table) -> str:
         r"\midrule",
     ]
     for label, cells in zip(table.labels, table.cells, strict=True):
-        if label == table.labels[-1]:
+        if table.last_apart and label == table.labels[-1]:
             lines.append(r"\midrule")
         texts = []
         for cell in cells:
@@ -114,9 +119,21 @@ def to_html(table: Table) -> str:
     text = "".join(f'<p class="warning">{escape(note)}</p>' for note in warning)
     text += "".join(f"<p>{escape(note)}</p>" for note in notes)
     body = "\n".join(rows)
+    apart = ' class="apart"' if table.last_apart else ""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(table.title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n<table>\n<caption>{escape(table.title)}</caption>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n<table{apart}>\n<caption>{escape(table.title)}</caption>\n"
         f"<thead>\n<tr><th></th>{top}</tr>\n<tr><th></th>{heads}</tr>\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
         f"{text}\n</body>\n</html>\n"
     )
+
+
+def write_formats(table: Table, csv: Path, tex: Path, html: Path) -> None:
+    """Write a table in the three formats.
+
+    Raises:
+        DiskFullError: no room left.
+    """
+    for path, text in ((csv, to_csv), (tex, to_tex), (html, to_html)):
+        with written_whole(path) as temporary:
+            temporary.write_text(text(table), encoding="utf-8")

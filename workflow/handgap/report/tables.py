@@ -34,7 +34,7 @@ class Cell:
     Attributes:
         value: unrounded; None prints a dash.
         interval: 95 % interval, unrounded.
-        style: "length" (in the table's unit), "share", "difference" or "percent".
+        style: "length" (in the table's unit), "size", "share", "difference" or "percent".
     """
 
     value: float | None
@@ -62,7 +62,8 @@ class Table:
         columns: heads, without the label's.
         labels: one per row.
         cells: one list per row, in the order of `columns`.
-        unit: of the lengths.
+        unit: of the lengths; empty if there are none.
+        last_apart: the last row is a reference for the others.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Table:
     labels: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
     unit: str
+    last_apart: bool = True
 
 
 def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:

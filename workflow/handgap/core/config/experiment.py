@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from handgap.core.config.base import Name, Section, problems
+from handgap.core.config.network_table import NetworkTable
 from handgap.core.errors import ConfigError
 
 
@@ -58,8 +59,8 @@ class Experiment(Section):
         return self
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Read one file of config/experiments.
+def load_experiment(path: Path) -> Experiment | NetworkTable:
+    """Read one file of config/experiments; its `kind` says which of the two it is.
 
     Raises:
         ConfigError: the file is absent, no YAML or not an experiment.
@@ -68,7 +69,9 @@ def load_experiment(path: Path) -> Experiment:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise ConfigError(path, "no such experiment", f"one of: {known}")
     try:
-        return Experiment.model_validate(yaml.safe_load(path.read_text()))
+        raw = yaml.safe_load(path.read_text())
+        networks = isinstance(raw, dict) and raw.get("kind") == "networks"
+        return (NetworkTable if networks else Experiment).model_validate(raw)
     except (ValidationError, yaml.YAMLError) as error:
         detail = problems(error) if isinstance(error, ValidationError) else str(error)
         raise ConfigError(path, detail, "see core/config/experiment.py: Experiment") from error

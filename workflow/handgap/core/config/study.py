@@ -90,7 +90,7 @@ class Study(Section):
     train: Train = Field(default_factory=Train, description="train stage")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="evaluate stage")
     experiments: list[Name] = Field(
-        ["table_main", "table_ablation", "figure_spectrum"],
+        ["table_main", "table_ablation", "table_networks", "figure_spectrum"],
         description="files of config/experiments that `snakemake all` makes",
     )
 
