@@ -10,7 +10,8 @@ FLOORS = {
     **dict.fromkeys(("render", "segment", "compose", "networks"), 2),
     **dict.fromkeys(("train", "evaluate"), 3),
     "report": 4,
-    "cli": 5,
+    "use": 5,
+    "cli": 6,
 }
 SOURCES = sorted(provenance.ROOT.rglob("*.py"))
 

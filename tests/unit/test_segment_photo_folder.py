@@ -35,7 +35,7 @@ def run(folder, out, key="k", finder=None):
         calls.append(name)
         return hands(rgb, name)
 
-    return segment_folder(folder, photos_of(folder, out), out, segment, key, lambda rgb, labels: rgb), calls
+    return segment_folder(photos_of(folder, out), out, segment, key, lambda rgb, labels: rgb), calls
 
 
 def table(out):
@@ -89,7 +89,7 @@ def test_folders_without_photos_are_errors(folder, tmp_path):
         run(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "empty" / "a.jpg").write_bytes(b"")
-    with pytest.raises(HandgapError, match="none of its 1 photos can be read"):
+    with pytest.raises(HandgapError, match="none of the 1 photos can be read"):
         run(tmp_path / "empty", tmp_path / "out")
     assert table(tmp_path / "out")[0]["file"] == "a.jpg"
 
@@ -169,7 +169,7 @@ def test_a_killed_run_has_marked_its_folder(folder):
         return np.zeros(rgb.shape[:2], np.uint8), []
 
     with pytest.raises(Killed):
-        segment_folder(folder, photos_of(folder, folder), folder, segment, "k", lambda rgb, labels: rgb)
+        segment_folder(photos_of(folder, folder), folder, segment, "k", lambda rgb, labels: rgb)
     assert is_ours(folder / TABLE) and (folder / "masks" / "same.jpg.png").exists()
     assert run(folder, folder)[1] == ["trip/größe 手.webp"]
 

@@ -9,6 +9,7 @@ from handgap.core.errors import HandgapError, printable, run_step
 from handgap.hands.convert.cli import app as convert
 from handgap.hands.fit.cli import fit_hand
 from handgap.render.cli import app as render
+from handgap.use.cli import predict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.add_typer(convert, name="convert")
 app.add_typer(render, name="render")
 app.command("fit-hand")(fit_hand)
+app.command()(predict)
 StoreArgument = Annotated[Path, typer.Argument(help="a store (.h5)")]
 
 
@@ -121,7 +123,7 @@ def segment(
     model = SamSegmenter.load(files[0], settings)
     with open_finder(settings, *files[1:], photos=True) as finder:
         segmenter_of_photos = PhotoSegmenter(finder, model, settings)
-        outcome = segment_folder(folder, photos, out, segmenter_of_photos, settings_hash(made_from), draw_mask)
+        outcome = segment_folder(photos, out, segmenter_of_photos, settings_hash(made_from), draw_mask)
     typer.echo(outcome.summary())
     typer.echo(printable(out / TABLE))
 

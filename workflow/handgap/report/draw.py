@@ -5,6 +5,7 @@ import numpy as np
 
 from handgap.core.conventions import FINGERS, JOINT_PARENTS, MaskLabel
 from handgap.core.drawing import SHIFT, fixed_point
+from handgap.core.geometry import project
 
 # thumb, index, middle, ring, pinky; the same colours in every picture
 FINGER_COLOURS = dict(
@@ -17,6 +18,7 @@ MASK_COLOURS = {
     MaskLabel.SECOND_HAND: (200, 60, 200),
 }
 OUTLINE = (20, 20, 20)
+AMBIENT = 0.35  # share of a mesh's colour that faces seen from the side keep
 
 
 def draw_skeleton(rgb: np.ndarray, joints: np.ndarray, thickness: int = 2) -> np.ndarray:
@@ -39,6 +41,39 @@ def draw_skeleton(rgb: np.ndarray, joints: np.ndarray, thickness: int = 2) -> np
         cv2.circle(canvas, tuple(map(int, point)), (thickness + 1) << SHIFT, OUTLINE, -1, cv2.LINE_AA, SHIFT)
         cv2.circle(canvas, tuple(map(int, point)), thickness << SHIFT, colour, -1, cv2.LINE_AA, SHIFT)
     return canvas
+
+
+def draw_mesh(
+    rgb: np.ndarray,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    K: np.ndarray,
+    colour: tuple[int, int, int],
+    opacity: float = 0.75,
+) -> np.ndarray:
+    """A copy of the image with a mesh over it, lit from the camera, near faces over far ones.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        vertices: (V, 3) camera frame, all before the camera.
+        faces: (F, 3).
+        K: (3, 3) px.
+        colour: of the mesh.
+        opacity: of the whole.
+    """
+    corners = vertices[faces]
+    middle = corners.mean(1)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normal, axis=1) * np.linalg.norm(middle, axis=1)
+    facing = np.abs((normal * middle).sum(1)) / np.maximum(lengths, 1e-12)
+    colours = np.array(colour) * (AMBIENT + (1.0 - AMBIENT) * facing)[:, None]
+    points = fixed_point(project(vertices, K))[faces]
+    canvas, covered = np.ascontiguousarray(rgb).copy(), np.zeros(rgb.shape[:2], np.uint8)
+    for face in np.argsort(-middle[:, 2], kind="stable"):
+        cv2.fillConvexPoly(canvas, points[face], colours[face].tolist(), shift=SHIFT)
+        cv2.fillConvexPoly(covered, points[face], 1, shift=SHIFT)
+    mixed = np.rint(rgb * (1.0 - opacity) + canvas * opacity).astype(np.uint8)
+    return np.where(covered[..., None] > 0, mixed, rgb)
 
 
 def draw_mask(rgb: np.ndarray, labels: np.ndarray, opacity: float = 0.35) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The table of a folder of photos, `hands.csv`: what a row says, and how a table of ours is told from another's."""
+"""Tables of photos: what a row says, which folders lie beside a table, and how one of ours is told from another's."""
 
 import csv
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from handgap.core.files import written_whole
 
-TABLE = "hands.csv"
+TABLE, PREDICTIONS = "hands.csv", "predictions.csv"
 
 
 @dataclass(frozen=True)
 class HandRow:
-    """One row of the table: a hand, or the reason why a photo has none.
+    """One row of `handgap segment`'s table: a hand, or the reason why a photo has none.
 
     Attributes:
         file: path in the folder.
@@ -47,20 +47,58 @@ class HandRow:
     no_object: str = ""
 
 
+@dataclass(frozen=True)
+class PoseRow:
+    """One row of `handgap predict`'s table: a hand, or the reason why a photo has none.
+
+    Attributes:
+        file: path of the photo.
+        hand: 1, 2, ... the most certain first; 0 for a photo without hands.
+        side: "right" or "left".
+        left, top, right, bottom: the hand's box, px of the upright photo.
+        finder_score: the finder's confidence.
+        x, y, z: joint 9 in the camera frame, metres.
+        reprojection_px: mean distance of the projected joints from the network's 2D joints, px of the photo.
+        reason: why there is no hand.
+    """
+
+    file: str
+    hand: int = 0
+    side: str = ""
+    left: float | None = None
+    top: float | None = None
+    right: float | None = None
+    bottom: float | None = None
+    finder_score: float | None = None
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    reprojection_px: float | None = None
+    reason: str = ""
+
+
+Row = HandRow | PoseRow
+ROWS: dict[str, type[Row]] = {TABLE: HandRow, PREDICTIONS: PoseRow}
+# beside each table, what a run has written
+FOLDERS = {TABLE: ("masks", "overlays"), PREDICTIONS: ("joints", "meshes", "overlays")}
 COLUMNS = [field.name for field in fields(HandRow)]
 
 
+def _columns(table: Path) -> list[str]:
+    return [field.name for field in fields(ROWS[table.name])]
+
+
 def is_ours(table: Path) -> bool:
-    """Whether a file is there and begins as `write_table` begins it."""
+    """Whether a file is there and begins as `write_table` begins one of its name."""
     if not table.is_file():
         return False
     with table.open("rb") as file:
-        return file.readline().rstrip() == ",".join(COLUMNS).encode()
+        return file.readline().rstrip() == ",".join(_columns(table)).encode()
 
 
-def write_table(table: Path, rows: Sequence[HandRow]) -> None:
-    """Write a table; without rows, its header."""
+def write_table(table: Path, rows: Sequence[Row]) -> None:
+    """Write a table, whose name is a key of `ROWS`; without rows, its header."""
     with written_whole(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, _columns(table))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

@@ -11,9 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handgap.core.errors import CorruptFileError
 from handgap.core.images import DAMAGED
-from handgap.segment.hand_table import TABLE, is_ours
+from handgap.segment.hand_table import FOLDERS, is_ours
 
-MASKS, OVERLAYS = "masks", "overlays"  # folders beside a table of ours
 READ = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 UNREADABLE = (".heic", ".heif", ".avif")  # phones' own formats: named in the report rather than passed over
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey
@@ -30,7 +29,7 @@ def find_photos(folder: Path) -> list[Path]:
     """Photos of a folder and its subfolders by their suffix, sorted, without hidden ones and what a run has written."""
     found, suffixes = [], (*READ, *UNREADABLE)
     for root, folders, files in os.walk(folder):
-        written = (MASKS, OVERLAYS) if is_ours(Path(root, TABLE)) else ()
+        written = {name for table, names in FOLDERS.items() if is_ours(Path(root, table)) for name in names}
         folders[:] = [name for name in folders if name[0] != "." and name not in written]
         found += [Path(root, name) for name in files if name[0] != "." and name.lower().endswith(suffixes)]
     return sorted(found)

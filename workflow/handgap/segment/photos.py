@@ -8,9 +8,8 @@ from handgap.segment.detect import HAND, HELD, WHOLE, Finder, Sighting
 from handgap.segment.hand_table import HandRow
 from handgap.segment.masks import HandSegmenter, Segmented
 from handgap.segment.sam import Segmenter
-from handgap.segment.views import RANK, Place, cut_off, distinct, enlarged, seen_in, shrunk, window
+from handgap.segment.views import RANK, Place, cut_off, enlarged, hands_of, seen_in, shrunk, window
 
-FINDER_EDGE = 1280  # px; photos are shrunk to it for the finder, which shrinks them further
 WINDOW_EDGE = 448  # px; a hand's window is shrunk to it for the segmenter, and its masks grow back
 AROUND, WIDER = 0.15, 0.5  # of the window's edge, left around hand and arm at first, and where that cuts them off
 ORDER = np.argsort(RANK).astype(np.uint8)  # place of each label in it
@@ -35,8 +34,8 @@ class PhotoSegmenter:
     def __call__(self, rgb: np.ndarray, file: str) -> tuple[np.ndarray, list[HandRow]]:
         """Labels (H, W) uint8 `MaskLabel` of all valid hands of a photo (H, W, 3) uint8, and the rows of its hands."""
         labels, rows = np.zeros(rgb.shape[:2], np.uint8), []
-        small, scale = shrunk(rgb, FINDER_EDGE)
-        for sighting in distinct(self._finder(0, small)):
+        sightings, scale = hands_of(self._finder, rgb)
+        for sighting in sightings:
             boxes = sighting.boxes / np.tile(scale, 2)
             for around in (AROUND, WIDER):
                 place = window(boxes, rgb.shape[:2], around)

@@ -10,8 +10,9 @@ from torchvision.ops import nms
 
 from handgap.core.conventions import MaskLabel
 from handgap.segment.boxes import prior_from_landmarks
-from handgap.segment.detect import HAND, Sighting, sighting_of
+from handgap.segment.detect import HAND, Finder, Sighting, sighting_of
 
+FINDER_EDGE = 1280  # px; photos are shrunk to it for the finder, which shrinks them further
 SAME = 0.3  # IoU of two hand boxes that are one hand
 RANK = (MaskLabel.BACKGROUND, MaskLabel.ARM, MaskLabel.HAND, MaskLabel.OBJECT)  # the last lies on top
 Place = tuple[int, int, int, int]  # left, top, right, bottom px
@@ -40,6 +41,12 @@ def distinct(sightings: Sequence[Sighting]) -> list[Sighting]:
         return []
     boxes, scores = (np.stack([getattr(s, name)[HAND] for s in seen]) for name in ("boxes", "scores"))
     return [seen[index] for index in nms(torch.from_numpy(boxes), torch.from_numpy(scores), SAME)]
+
+
+def hands_of(finder: Finder, rgb: np.ndarray) -> tuple[list[Sighting], np.ndarray]:
+    """Hands of a photo (H, W, 3) uint8 of any size, see `distinct`, in a shrunk picture of it whose scale is (2,)."""
+    small, scale = shrunk(rgb, FINDER_EDGE)
+    return distinct(finder(0, small)), scale
 
 
 def window(boxes: np.ndarray, size: tuple[int, int], around: float) -> Place:

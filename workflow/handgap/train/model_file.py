@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -80,14 +80,14 @@ def start_from(network: HandNetwork, paths: Sequence[Path]) -> None:
 
 
 def load_model(
-    path: Path, annotation_hand: AnnotationHand, hierarchy: Hierarchy | None = None
+    path: Path, annotation_hand: AnnotationHand, hierarchy: Hierarchy | Callable[[], Hierarchy] | None = None
 ) -> tuple[HandNetwork, int, float, dict]:
     """Read a trained network.
 
     Args:
         path: the file.
         annotation_hand: hand model of the labels.
-        hierarchy: of its mesh, for networks that are built on one.
+        hierarchy: of its mesh, or how to get it, for networks that are built on one.
 
     Returns:
         The network in evaluation mode, the edge of its input (px), the expansion of its crop, its provenance.
@@ -98,9 +98,10 @@ def load_model(
         ConfigError: the network is built on a mesh hierarchy and there is none.
     """
     content = _read(path)
-    network = build(
-        NETWORK.validate_python(content["network"]), annotation_hand, None, content["image_size"], hierarchy
-    )
+    settings = NETWORK.validate_python(content["network"])
+    if callable(hierarchy):
+        hierarchy = hierarchy() if settings.needs_hierarchy else None
+    network = build(settings, annotation_hand, None, content["image_size"], hierarchy)
     network.load(content["weights"])
     return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]
 
