@@ -98,7 +98,7 @@ class Rows:
         content = self._bytes(file, shard, place.row_bytes, place.start + (row - self._starts[shard]) * place.row_bytes)
         if place.dtype == object:
             return np.frombuffer(self._encoded(file, shard, *_POINTER.unpack(content)), np.uint8)
-        return np.frombuffer(content, place.dtype).reshape(place.shape)
+        return np.frombuffer(content, place.dtype).reshape(place.shape).copy()
 
     def origin(self, row: int) -> str:
         """Where a row comes from, for messages: file and row."""

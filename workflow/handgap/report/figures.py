@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from handgap.core.errors import CorruptFileError
 from handgap.core.files import written_whole
@@ -127,8 +127,11 @@ def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
         for colour, run in enumerate(run for run in curves if networks[run] == network):
             _draw_run(above, below, run, curves[run], f"C{colour}")
         above.set(title=network, yscale="log")
-        below.set(xlabel="epoch", ylim=(0, None))
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for set_formatter in (above.yaxis.set_major_formatter, above.yaxis.set_minor_formatter):
+            set_formatter(StrMethodFormatter("{x:.3g}"))
+        below.set(xlabel="epoch", ylim=(0, 1.1 * below.dataLim.y1))
+        for axis in (above, below):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         above.legend(fontsize=8)
     grid[0].set_ylabel("loss")
     grid[len(names)].set_ylabel("PA-MPJPE (mm)")
