@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handgap.compose.pairs import random_partners
+from handgap.core.config.train import Train
 
 from tests.conftest import ROOT, planned
 
@@ -107,6 +108,24 @@ def test_a_network_is_trained_with_its_own_settings_on_top_of_the_studys(study_f
     assert json.loads(plain.params.settings) == settings | {"learning_rate": 5e-4, "effective_batch": None}
     # what it is does not depend on how it is trained
     assert slow.params.network == plain.params.network
+
+
+@pytest.mark.parametrize(
+    ("network", "images", "law"),
+    [
+        ("s2hand", 32, ("adam", 1e-3, 0.0, 0.5)),
+        ("cmr", 32, ("adam", 1e-4, 0.0, 0.1)),
+        ("metro", 256, ("adam", 1e-4, 0.0, 0.1)),
+        ("graphormer", 256, ("adam", 1e-4, 0.0, 0.1)),
+        ("simplehand", 256, ("adamw", 5e-4, 1e-2, 0.1)),
+    ],
+)
+def test_the_published_study_trains_each_network_as_published(network: str, images: int, law: tuple) -> None:
+    with planned(ROOT / "config/published.yaml", [f"results/published/train/{network}-real-s0/model.pt"]) as workflow:
+        (job,) = (job for job in workflow.dag.jobs if job.rule.name == "train_network")
+    chosen = Train.model_validate_json(job.params.settings)
+    assert (chosen.step_images, chosen.image_size, chosen.schedule) == (images, 224, "steps")
+    assert (chosen.optimiser, chosen.learning_rate, chosen.weight_decay, chosen.gamma) == law
 
 
 def test_several_devices_are_started_by_torchrun(study_file) -> None:
