@@ -9,6 +9,7 @@ for experiment in EXPERIMENTS:
         input:
             products(experiment),
             experiment_metrics(experiment),
+            reconstructions(experiment),
         localrule: True
 
 
@@ -321,5 +322,41 @@ rule draw_predictions:
         "Contact sheet of the predictions of {wildcards.network}-{wildcards.recipe}"
     shell:
         "python -m handgap.report.step predictions {input.pred} {params.truth} "
+        "--title '{wildcards.network}, {wildcards.recipe}: {wildcards.dataset}/{wildcards.split}' "
+        "--out {output} >{log} 2>&1"
+
+
+rule draw_reconstructions:
+    input:
+        model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
+        truth=split_shards("real"),
+        mano=f"{MODELS}/open_mano.npz",
+    output:
+        report(
+            "<results>/gallery/reconstructions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.jpg",
+            caption="../workflow/report/gallery_reconstructions.rst",
+            category="Gallery",
+            labels={
+                "stage": "8 reconstructions",
+                "what": "{network}-{recipe}-s{run_seed}",
+            },
+        ),
+    log:
+        "<logs>/draw_reconstructions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.log",
+    benchmark:
+        "<benchmarks>/draw_reconstructions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=mem("cpu"),
+        runtime=runtime("small"),
+    params:
+        code=code_of("report.reconstructions_step"),
+        truth=lambda wildcards, input: repeated("--truth", input.truth),
+    message:
+        "Contact sheet of the hands that {wildcards.network}-{wildcards.recipe} reconstructs"
+    shell:
+        "python -m handgap.report.reconstructions_step {input.model} {params.truth} --annotation-hand {input.mano} "
         "--title '{wildcards.network}, {wildcards.recipe}: {wildcards.dataset}/{wildcards.split}' "
         "--out {output} >{log} 2>&1"

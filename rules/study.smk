@@ -103,6 +103,15 @@ def experiment_metrics(name):
     return [f"<results>/metrics/{run}/{test}.csv" for run, test in dict.fromkeys(runs)]
 
 
+def reconstructions(name):
+    """Sheets of the hands that an experiment's networks can render."""
+    return [
+        f"<results>/gallery/reconstructions-{run}-{test}.jpg"
+        for run, test in table_runs(EXPERIMENTS[name])
+        if STUDY.networks[run.split("-")[0]].has_texture
+    ]
+
+
 def study_runs():
     """Every training run the study's tables ask for, once."""
     return list(
@@ -164,6 +173,9 @@ def gallery():
         if side == "real" or split == "train"
         for k in range(shard_count(dataset, split))
     ]
-    return [f"<results>/gallery/{sheet}.jpg" for sheet in sheets] + [
-        "<results>/figures/curves.png"
-    ]
+    rendered = {path for name in STUDY.experiments for path in reconstructions(name)}
+    return (
+        [f"<results>/gallery/{sheet}.jpg" for sheet in sheets]
+        + sorted(rendered)
+        + ["<results>/figures/curves.png"]
+    )

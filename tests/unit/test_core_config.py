@@ -80,3 +80,11 @@ def test_every_study_is_valid_on_top_of_the_default(path: Path) -> None:
 def test_unknown_experiment_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="table_main"):
         load_experiment(ROOT / "config" / "experiments" / "table_nine.yaml")
+
+
+def test_a_network_cannot_start_from_itself_or_from_none_there_is() -> None:
+    networks = {"a": {"architecture": "s2hand", "initial": ["b"]}, "b": {"architecture": "s2hand", "initial": ["a"]}}
+    with pytest.raises(ConfigError, match="trained before itself"):
+        parse_study({"networks": networks}, "x")
+    with pytest.raises(ConfigError, match="'b' is not one of"):
+        parse_study({"networks": {"a": networks["a"]}}, "x")

@@ -89,7 +89,7 @@ class S2Hand(HandNetwork):
         self.trans, self.rot, self.scale = _branch(32, 3), _branch(32, 3), _branch(32, 1)
         _start_near(self.trans, (0.0, 0.0, MEAN_DEPTH))
         _start_near(self.scale, (MEAN_SCALE,))
-        self.textured = settings.stage in ("finetune", "e2e")
+        self.textured = settings.has_texture
         if self.textured:
             self.heatmaps, self.skin = HeatmapBranch(settings.hourglass), SkinNet(backbone.early_channels)
         limits = losses.pose_limits()

@@ -29,6 +29,11 @@ class BaseNetwork(Section):
         """Whether it learns from detected 2D keypoints and sees no other label."""
         return False
 
+    @property
+    def has_texture(self) -> bool:
+        """Whether it predicts colours and light, so that its hands can be rendered."""
+        return False
+
 
 class HourglassSize(Section):
     """Size of S2HAND's heatmap branch."""
@@ -61,6 +66,11 @@ class S2HandNetwork(BaseNetwork):
     def needs_keypoints(self) -> bool:
         """See `BaseNetwork`."""
         return self.stage != "supervised"
+
+    @property
+    def has_texture(self) -> bool:
+        """See `BaseNetwork`."""
+        return self.stage in ("finetune", "e2e")
 
     @model_validator(mode="after")
     def _heatmaps_have_no_encoder(self) -> "S2HandNetwork":

@@ -28,8 +28,8 @@ from handgap.core.config.segment import Segment
 from handgap.core.config.train import Amplitude, Recipe, Source, Train
 from handgap.core.errors import ConfigError
 
-# the open hand's spread falls off fast: its components bend fingers as hands do only in their proportions
-OPEN_HAND = {"pose_units": "deviations", "mean_shape": False}
+# the spread of the open hand's components falls off fast: only in its proportions do they bend fingers as hands do
+OPEN_HAND = {"pose_units": "deviations"}
 SMALL_HOURGLASS = HourglassSize(modules=1, features=64)
 
 
@@ -70,7 +70,7 @@ class Study(Section):
     )
     networks: dict[Name, Network] = Field(
         {
-            "s2hand": S2HandNetwork(**OPEN_HAND),
+            "s2hand": S2HandNetwork(mean_shape=False, **OPEN_HAND),
             "s2hand_shape": S2HandNetwork(stage="shape", **OPEN_HAND),
             "s2hand_kp": S2HandNetwork(stage="kp", pretrained=False, hourglass=SMALL_HOURGLASS),
             "s2hand_finetune": S2HandNetwork(
@@ -90,7 +90,7 @@ class Study(Section):
     train: Train = Field(default_factory=Train, description="train stage")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="evaluate stage")
     experiments: list[Name] = Field(
-        ["table_main", "table_ablation", "table_networks", "figure_spectrum"],
+        ["table_main", "table_ablation", "table_self_supervised", "table_networks", "figure_spectrum"],
         description="files of config/experiments that `snakemake all` makes",
     )
 
