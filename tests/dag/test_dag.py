@@ -115,7 +115,7 @@ def test_a_network_is_trained_with_its_own_settings_on_top_of_the_studys(study_f
 @pytest.mark.parametrize(
     ("network", "images", "law"),
     [
-        ("s2hand", 32, ("adam", 1e-3, 0.0, 0.5)),
+        ("s2hand", 64, ("adam", 1e-3, 0.0, 0.5)),
         ("cmr", 32, ("adam", 1e-4, 0.0, 0.1)),
         ("metro", 256, ("adam", 1e-4, 0.0, 0.1)),
         ("graphormer", 256, ("adam", 1e-4, 0.0, 0.1)),
@@ -200,3 +200,16 @@ def test_a_stage_without_labels_waits_for_detections_and_for_the_stages_it_start
 def test_a_stage_without_labels_takes_real_images_only(study_file) -> None:
     with pytest.raises(Exception, match="train it on a recipe of real images"):
         jobs(study_file(study="dag"), "results/dag/train/s2hand_shape-full-s0/model.pt")
+
+
+def test_the_published_study_has_s2hand_as_published(study_file) -> None:
+    config = ROOT / "config" / "published.yaml"
+    with planned(config, ["results/published/train/s2hand_finetune-real-s0/model.pt"]) as workflow:
+        trained = {job.wildcards.network: job for job in workflow.dag.jobs if job.rule.name == "train_network"}
+    assert set(trained) == {"s2hand_shape", "s2hand_kp", "s2hand_finetune"}
+    rates = {name: json.loads(job.params.settings)["learning_rate"] for name, job in trained.items()}
+    assert rates == {"s2hand_shape": 1e-3, "s2hand_kp": 1e-3, "s2hand_finetune": 2.5e-4}
+    for job in trained.values():
+        network = json.loads(job.params.network)
+        assert network["hourglass"] == {"stacks": 2, "depth": 4, "modules": 2, "features": 256}
+        assert (network["pose_units"], network["mean_shape"], network["render_size"]) == ("components", True, 224)
