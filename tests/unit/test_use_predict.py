@@ -77,7 +77,7 @@ class Oracle:
         return Prediction(*(torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True)))
 
     def hands_of(self, rgb):
-        return PhotoHands(self.find, Checkpoint(self, SIZE, EXPANSION), FOCAL)(rgb)[1]
+        return PhotoHands(self.find, Checkpoint(self, SIZE, EXPANSION, {}), FOCAL)(rgb)[1]
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -97,7 +97,7 @@ class Metro(HandNetwork):
     def tokens(self, features: Tensor) -> Tensor:
         """Features (B, C, h, w) -> tokens of the points (B, 21 + N, 3 + C): place in the template, pooled features."""
         image = features.mean((2, 3))[:, None].expand(-1, self.n_points, -1)
-        tokens = torch.cat([self.template.expand(len(image), -1, -1), image], -1)
+        tokens = torch.cat([self.template.expand(image.shape[0], -1, -1), image], -1)
         if self.training and self.masked:
             tokens = mask_tokens(tokens, (N_JOINTS, self.n_coarse), self.masked, MASKED)
         return tokens

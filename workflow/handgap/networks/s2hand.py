@@ -125,8 +125,8 @@ class S2Hand(HandNetwork):
         given = features if isinstance(features, dict) else {"features": features}
         shared = self.shared(given["features"].mean((2, 3)))
         pose, trans, hand = self.pose(shared), self.trans(shared), self.annotation_hand
-        shape = pose.new_zeros(len(pose), N_SHAPE) if self.shape is None else self.shape(shared)
-        start = self.facing_camera.expand(len(pose), 3)
+        shape = pose.new_zeros(pose.shape[0], N_SHAPE) if self.shape is None else self.shape(shared)
+        start = self.facing_camera.expand(pose.shape[0], 3)
         if self.settings.pose_units == "components":
             full = hand.full_pose(start, pose, use_pca=True, flat_hand_mean=False)
         else:

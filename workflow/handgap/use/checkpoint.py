@@ -16,6 +16,7 @@ class Checkpoint(NamedTuple):
     network: HandNetwork
     image_size: int  # edge of its input, px
     expansion: float  # edge of its crop over that of the tight square around the joints
+    provenance: dict[str, object]  # what it was trained from
 
 
 def load_checkpoint(path: Path, annotation_hand: Path) -> Checkpoint:
@@ -33,7 +34,7 @@ def load_checkpoint(path: Path, annotation_hand: Path) -> Checkpoint:
     hand = AnnotationHand.load(annotation_hand)
     meshes = annotation_hand.with_name(f"{annotation_hand.stem}_hierarchy.npz")
     try:
-        return Checkpoint(*load_model(path, hand, lambda: Hierarchy.load(meshes))[:3])
+        return Checkpoint(*load_model(path, hand, lambda: Hierarchy.load(meshes)))
     except RuntimeError as error:
         problem = f"its weights do not fit the network it describes ({str(error).splitlines()[0]})"
         raise CorruptFileError(path, problem, "train it again: its code has changed since") from error

@@ -41,3 +41,21 @@ def predict(
         outcome = predict_photos(photos, out, PhotoHands(finder, loaded, focal), key)
     typer.echo(outcome.summary())
     typer.echo(printable(out / PREDICTIONS))
+
+
+def export_model(
+    checkpoint: CheckpointOption,
+    out: Annotated[Path, typer.Option(help="graph to write (.onnx)")],
+    annotation_hand: HandOption = MODELS / "open_mano.npz",
+) -> None:
+    """Write a trained network as ONNX, compared with torch."""
+    from handgap.use.checkpoint import load_checkpoint
+    from handgap.use.onnx_export import export_onnx, licence_notice, require_packages
+
+    require_packages()
+    loaded = load_checkpoint(checkpoint, annotation_hand)
+    differences = export_onnx(loaded, out)
+    typer.echo("largest difference from torch: " + ", ".join(f"{k} {v:.1e}" for k, v in differences.items()))
+    if notice := licence_notice(loaded.network.annotation_hand):
+        typer.echo(f"note: {notice}", err=True)
+    typer.echo(printable(out))
