@@ -24,6 +24,7 @@ wildcard_constraints:
     network="[a-z][a-z0-9_]*",
     recipe="[a-z][a-z0-9_]*",
     run_seed=r"\d+",
+    run=r"[a-z][a-z0-9_]*(-[a-z][a-z0-9_]*-s\d+)?(\+prior)?",
     table="table_[a-z0-9_]+",
 
 
@@ -37,6 +38,7 @@ include: "rules/segment.smk"
 include: "rules/keypoints.smk"
 include: "rules/compose.smk"
 include: "rules/train.smk"
+include: "rules/prior.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 

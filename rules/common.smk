@@ -10,7 +10,7 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
 from handgap.compose.pairs import random_partners
-from handgap.core.config.experiment import load_experiment
+from handgap.core.config.experiment import PRIOR, load_experiment
 from handgap.core.config.segment import GROUNDING_DINO, SEGMENTERS, VOCAB
 from handgap.core.config.study import parse_study
 from handgap.core.errors import HandgapError
@@ -172,6 +172,15 @@ def mesh_hierarchy(wildcards):
     return f"{MODELS}/open_mano_hierarchy.npz" if network.needs_hierarchy else []
 
 
+def prior_shards(wildcards):
+    """Shards whose joints the occlusion prior learns."""
+    return [
+        path
+        for dataset in STUDY.prior.datasets or STUDY.datasets
+        for path in shards("real", dataset, "train")
+    ]
+
+
 # --- command lines
 
 
@@ -314,3 +323,16 @@ def amplitude_options(wildcards, input):
     if not STUDY.recipes[wildcards.recipe].amplitude:
         return ""
     return f"--amplitude {quote(settings(STUDY.amplitude))} {repeated('--target', input.targets)}"
+
+
+# --- evaluation
+
+
+def run_options(wildcards):
+    """What the metrics of a run say of it; the mean hand is that of the real training images."""
+    name = wildcards.run.removesuffix(PRIOR)
+    network, recipe, seed = name.split("-") if "-" in name else (name, "real", "s0")
+    return (
+        f"--run {wildcards.run} --network {network} --recipe {recipe} "
+        f"--run-seed {seed.removeprefix('s')}"
+    )

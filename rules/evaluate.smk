@@ -3,14 +3,15 @@
 
 rule evaluate_run:
     input:
-        pred="<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
+        pred="<results>/predictions/{run}/{dataset}-{split}.h5",
         truth=split_shards("real"),
     output:
-        "<results>/metrics/{network}-{recipe}-s{run_seed}/{dataset}-{split}.csv",
+        csv="<results>/metrics/{run}/{dataset}-{split}.csv",
+        samples="<results>/metrics/{run}/{dataset}-{split}.h5",
     log:
-        "<logs>/evaluate_run/{network}-{recipe}-s{run_seed}/{dataset}-{split}.log",
+        "<logs>/evaluate_run/{run}/{dataset}-{split}.log",
     benchmark:
-        "<benchmarks>/evaluate_run/{network}-{recipe}-s{run_seed}/{dataset}-{split}.jsonl"
+        "<benchmarks>/evaluate_run/{run}/{dataset}-{split}.jsonl"
     conda:
         "../envs/evaluate.yaml"
     threads: 1
@@ -21,31 +22,16 @@ rule evaluate_run:
         code=code_of("evaluate.step"),
         settings=settings(STUDY.evaluate),
         truth=lambda wildcards, input: repeated("--truth", input.truth),
-        run="--run {network}-{recipe}-s{run_seed} --network {network} --recipe {recipe} --run-seed {run_seed}",
+        run=run_options,
         study=STUDY.study,
         seed=STUDY.seed,
     message:
-        "Evaluating {wildcards.network}-{wildcards.recipe} on {wildcards.dataset}/{wildcards.split}"
+        "Evaluating {wildcards.run} on {wildcards.dataset}/{wildcards.split}"
     shell:
-        "python -m handgap.evaluate.step --pred {input.pred} {params.truth} --out {output} {params.run} "
+        "python -m handgap.evaluate.step --pred {input.pred} {params.truth} --out {output.csv} "
+        "--per-sample {output.samples} {params.run} "
         "--dataset {wildcards.dataset} --split {wildcards.split} --study {params.study} --seed {params.seed} "
         "--code {params.code} --settings {params.settings:q} >{log} 2>&1"
-
-
-use rule evaluate_run as evaluate_mean_hand with:
-    input:
-        pred="<results>/predictions/mean_hand/{dataset}-{split}.h5",
-        truth=split_shards("real"),
-    output:
-        "<results>/metrics/mean_hand/{dataset}-{split}.csv",
-    log:
-        "<logs>/evaluate_mean_hand/{dataset}-{split}.log",
-    benchmark:
-        "<benchmarks>/evaluate_mean_hand/{dataset}-{split}.jsonl"
-    params:
-        run="--run mean_hand --network mean_hand --recipe real --run-seed 0",
-    message:
-        "Evaluating the mean hand on {wildcards.dataset}/{wildcards.split}"
 
 
 rule judge_renders:

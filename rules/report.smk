@@ -16,6 +16,7 @@ for experiment in EXPERIMENTS:
 rule make_table:
     input:
         metrics=lambda wildcards: experiment_metrics(wildcards.table),
+        samples=lambda wildcards: experiment_samples(wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
         tex="<results>/tables/{table}.tex",
@@ -38,13 +39,17 @@ rule make_table:
     params:
         code=code_of("report.step"),
         experiment=lambda wildcards: settings(EXPERIMENTS[wildcards.table]),
+        samples=lambda wildcards, input: repeated("--samples", input.samples),
+        bootstrap=STUDY.evaluate.bootstrap,
+        seed=STUDY.seed,
         asset_set=STUDY.assets.set,
         study=STUDY.study,
     message:
         "Writing {wildcards.table}"
     shell:
-        "python -m handgap.report.step table {input.metrics} --name {wildcards.table} "
+        "python -m handgap.report.step table {input.metrics} {params.samples} --name {wildcards.table} "
         "--experiment {params.experiment:q} --asset-set {params.asset_set} --study {params.study} "
+        "--bootstrap {params.bootstrap} --seed {params.seed} "
         "--csv {output.csv} --tex {output.tex} --html {output.html} >{log} 2>&1"
 
 
@@ -293,22 +298,22 @@ rule draw_stage:
 
 rule draw_predictions:
     input:
-        pred="<results>/predictions/{network}-{recipe}-s{run_seed}/{dataset}-{split}.h5",
+        pred="<results>/predictions/{run}/{dataset}-{split}.h5",
         truth=split_shards("real"),
     output:
         report(
-            "<results>/gallery/predictions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.jpg",
+            "<results>/gallery/predictions-{run}-{dataset}-{split}.jpg",
             caption="../workflow/report/gallery_predictions.rst",
             category="Gallery",
             labels={
                 "stage": "7 predictions",
-                "what": "{network}-{recipe}-s{run_seed}",
+                "what": "{run}",
             },
         ),
     log:
-        "<logs>/draw_predictions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.log",
+        "<logs>/draw_predictions/{run}-{dataset}-{split}.log",
     benchmark:
-        "<benchmarks>/draw_predictions/{network}-{recipe}-s{run_seed}-{dataset}-{split}.jsonl"
+        "<benchmarks>/draw_predictions/{run}-{dataset}-{split}.jsonl"
     conda:
         "../envs/report.yaml"
     threads: 1
@@ -319,10 +324,10 @@ rule draw_predictions:
         code=code_of("report.step"),
         truth=lambda wildcards, input: repeated("--truth", input.truth),
     message:
-        "Contact sheet of the predictions of {wildcards.network}-{wildcards.recipe}"
+        "Contact sheet of the predictions of {wildcards.run}"
     shell:
         "python -m handgap.report.step predictions {input.pred} {params.truth} "
-        "--title '{wildcards.network}, {wildcards.recipe}: {wildcards.dataset}/{wildcards.split}' "
+        "--title '{wildcards.run}: {wildcards.dataset}/{wildcards.split}' "
         "--out {output} >{log} 2>&1"
 
 

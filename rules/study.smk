@@ -89,9 +89,7 @@ def table_runs(experiment):
         return []
     test = experiment.test_stem
     return [
-        (f"{row.network}-{row.recipe}-s{seed}", test)
-        for row in experiment.rows
-        for seed in experiment.seeds
+        (row.run(seed), test) for row in experiment.rows for seed in experiment.seeds
     ]
 
 
@@ -112,11 +110,18 @@ def reconstructions(name):
     ]
 
 
+def experiment_samples(name):
+    """Per-sample metrics of an experiment that has columns by occlusion level."""
+    if not EXPERIMENTS[name].levels:
+        return []
+    return [str(Path(path).with_suffix(".h5")) for path in experiment_metrics(name)]
+
+
 def study_runs():
     """Every training run the study's tables ask for, once."""
     return list(
         dict.fromkeys(
-            run
+            run.removesuffix(PRIOR)
             for name in STUDY.experiments
             for run, _ in table_runs(EXPERIMENTS[name])
         )

@@ -9,8 +9,9 @@ from handgap.core.config.base import parse_json
 from handgap.core.config.evaluate import Evaluate
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
-from handgap.core.store import write_store
+from handgap.core.store import ShardedStore, write_store
 from handgap.evaluate.inputs import read_pairs
+from handgap.evaluate.occlusion import hidden_joints
 from handgap.evaluate.protocols import PROTOCOLS, evaluate
 from handgap.evaluate.tidy import tidy_metrics, write_csv
 
@@ -32,7 +33,7 @@ def metrics(
     seed: Annotated[int, typer.Option(help="the study's seed")],
     code: Annotated[str, typer.Option(help="hash of this step's code")],
     settings: Annotated[str, typer.Option(help="JSON of the evaluate section")],
-    per_sample: Annotated[Path | None, typer.Option(help="per-sample metrics (.h5)")] = None,
+    per_sample: Annotated[Path | None, typer.Option(help="per-sample metrics and share of hidden joints (.h5)")] = None,
 ) -> None:
     """Evaluate one run on one split."""
     options = parse_json(Evaluate, settings, "--settings")
@@ -43,8 +44,12 @@ def metrics(
     keys["protocol"] = f"{protocol.describe()}; crop: {pairs.crop}"
     if per_sample:
         columns = {"id": pairs.ids} | {name: score.values for name, score in scores.items()}
+        with ShardedStore(truth) as labels:
+            hidden, source = hidden_joints(labels)
+            if hidden is not None:
+                columns["hidden"] = hidden[labels.column("valid").astype(bool)].mean(1)
         config = settings_hash(options.model_dump(mode="json"))
-        extra = {"protocol": keys["protocol"], "run": run}
+        extra = {"protocol": keys["protocol"], "run": run, "hidden": source}
         provenance = {"study": study, "seed": seed, "code": code, "config": config}
         write_store(per_sample, columns, **provenance, parents=pairs.digests, extra=extra)
     write_csv(out, tidy_metrics(scores, pairs.excluded, options.bootstrap, seed, keys))

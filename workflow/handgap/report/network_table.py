@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from handgap.core.config.network_table import NetworkRow, NetworkTable
 from handgap.core.config.networks import Network
 from handgap.networks.cost import Cost
-from handgap.report.tables import Cell, Column, Table
+from handgap.report.cells import Cell, Column, Table
 
 # what is counted: key of the released counts, heading
 COUNTS = {"trained": "parameters trained (M)", "used": "used by a prediction (M)", "gmacs": "GMACs"}

@@ -14,6 +14,7 @@ from handgap.core.files import read_arrays
 from handgap.core.store import ShardedStore
 from handgap.report import figures
 from handgap.report.gallery import Overlay, failure_tiles, fit_tiles, prediction_tiles, sample_tiles
+from handgap.report.levels import Levels, read_samples
 from handgap.report.shard_sheet import shard_tiles
 from handgap.report.sheets import contact_sheet, save_sheet
 from handgap.report.table_formats import write_formats
@@ -34,10 +35,18 @@ def table(
     csv: Annotated[Path, typer.Option()],
     tex: Annotated[Path, typer.Option()],
     html: Annotated[Path, typer.Option()],
+    samples: Annotated[
+        list[Path] | None, typer.Option(help="per-sample metrics of all runs, for columns by occlusion level")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="resamples of the intervals by level")] = 0,
+    seed: Annotated[int, typer.Option(help="the study's seed")] = 0,
 ) -> None:
     """Write a table in three formats."""
     described = parse_json(Experiment, experiment, "--experiment")
-    built = build_table(name, described, read_metrics(metrics), study, asset_set)
+    levels = None
+    if described.levels:
+        levels = Levels(described, read_samples(samples or [], described.metrics[0]), bootstrap, seed)
+    built = build_table(name, described, read_metrics(metrics), study, asset_set, levels)
     write_formats(built, csv, tex, html)
 
 

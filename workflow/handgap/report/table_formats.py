@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from handgap.core.files import written_whole
-from handgap.report.tables import Cell, Table
+from handgap.report.cells import Cell, Column, Table
 
 DASH = "–"
 DIGITS = {"cm": 2, "mm": 1, "": 2}
@@ -47,13 +47,20 @@ def _interval(cell: Cell, unit: str) -> str:
     return "[{}, {}]".format(*(_number(Cell(end, cell.style), unit) for end in cell.interval))
 
 
+def _head(column: Column) -> str:
+    return column.heading if column.count is None else f"{column.heading} (n = {column.count})"
+
+
 def _groups(table: Table) -> list[tuple[str, int]]:
     """Heads over several columns: text and width."""
     return [(group, len(list(columns))) for group, columns in groupby(table.columns, key=lambda c: c.group)]
 
 
 def to_csv(table: Table) -> str:
-    """One line per row, one column per number, unrounded; intervals in columns of their own."""
+    """One line per row, one column per number, unrounded; intervals in columns of their own.
+
+    Columns about a part of the test images have their number in the last line.
+    """
     with_interval = [any(cells[k].interval for cells in table.cells) for k in range(len(table.columns))]
     header = ["label", "unit"]
     for column, interval in zip(table.columns, with_interval, strict=True):
@@ -66,6 +73,11 @@ def to_csv(table: Table) -> str:
         for cell, interval in zip(cells, with_interval, strict=True):
             values = [cell.value, *((cell.interval or (None, None)) if interval else ())]
             line += ["" if value is None else f"{value:.9g}" for value in values]
+        writer.writerow(line)
+    if any(column.count is not None for column in table.columns):
+        line = ["test images", ""]
+        for column, interval in zip(table.columns, with_interval, strict=True):
+            line += ["" if column.count is None else column.count, *["", ""] * interval]
         writer.writerow(line)
     return buffer.getvalue()
 
@@ -88,7 +100,7 @@ def to_tex(table: Table) -> str:
         r"\toprule",
         " & " + " & ".join(rf"\multicolumn{{{width}}}{{c}}{{{_tex(text)}}}" for text, width in groups) + r" \\",
         rules,
-        " & " + " & ".join(_tex(column.heading) for column in table.columns) + r" \\",
+        " & " + " & ".join(_tex(_head(column)) for column in table.columns) + r" \\",
         r"\midrule",
     ]
     for label, cells in zip(table.labels, table.cells, strict=True):
@@ -105,7 +117,7 @@ def to_tex(table: Table) -> str:
 def to_html(table: Table) -> str:
     """A page that needs no other file."""
     top = "".join(f'<th colspan="{width}">{escape(text)}</th>' for text, width in _groups(table))
-    heads = "".join(f"<th>{escape(column.heading)}</th>" for column in table.columns)
+    heads = "".join(f"<th>{escape(_head(column))}</th>" for column in table.columns)
     rows = []
     for label, cells in zip(table.labels, table.cells, strict=True):
         line = f'<th scope="row">{escape(label)}</th>'

@@ -1,13 +1,14 @@
 """One table of a paper: our numbers, the published ones beside them, and what may be compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from handgap.core.config.experiment import Experiment, Row
 from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.report.cells import LENGTHS, PER_MM, Cell, Column, Table
+from handgap.report.levels import Levels
 
 MEAN_HAND = "mean_hand"
 METRIC_NAMES = {
@@ -19,61 +20,15 @@ METRIC_NAMES = {
     "pa_f5": "F@5 mm",
     "pa_f15": "F@15 mm",
 }
-LENGTHS = ("pa_mpjpe", "pa_mpvpe", "mpjpe")
-PER_MM = {"mm": 1.0, "cm": 0.1}
 NOT_COMPARABLE = (
     "Open study, proxy-real images: not comparable in absolute value with the published numbers, which stand in "
     "columns headed with the paper's data. Compare the ratios."
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number as it is printed, and as it is kept.
-
-    Attributes:
-        value: unrounded; None prints a dash.
-        interval: 95 % interval, unrounded.
-        style: "length" (in the table's unit), "size", "share", "difference" or "percent".
-    """
-
-    value: float | None
-    style: str
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Column:
-    """Head of a column: the group it stands under, its own text, and its name in the CSV."""
-
-    group: str
-    heading: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table, not yet in any format.
-
-    Attributes:
-        name: of the experiment.
-        title: first sentence of the caption.
-        notes: the caption's other sentences.
-        columns: heads, without the label's.
-        labels: one per row.
-        cells: one list per row, in the order of `columns`.
-        unit: of the lengths; empty if there are none.
-        last_apart: the last row is a reference for the others.
-    """
-
-    name: str
-    title: str
-    notes: tuple[str, ...]
-    columns: tuple[Column, ...]
-    labels: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
-    unit: str
-    last_apart: bool = True
+LEVELS = "A joint is hidden when something else is seen on its pixel, or it lies outside the image (told by {})."
+PRIOR_NOTE = (
+    "The prior replaces a network's joints, its vertices stay. Changes are means of paired differences over the same "
+    "images, with their own intervals: negative is better with the prior."
+)
 
 
 def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:
@@ -124,10 +79,17 @@ class _Runs:
         return Cell(scale * sum(row.value for row in rows), "length" if length else "share", drawn)
 
     def names(self, row: Row) -> list[str]:
-        return [f"{row.network}-{row.recipe}-s{seed}" for seed in self._seeds]
+        return [row.run(seed) for seed in self._seeds]
 
 
-def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study: str, asset_set: str) -> Table:
+def build_table(
+    name: str,
+    experiment: Experiment,
+    metrics: pd.DataFrame,
+    study: str,
+    asset_set: str,
+    levels: Levels | None = None,
+) -> Table:
     """Fill in a table; several training seeds are averaged, their intervals too.
 
     Args:
@@ -136,6 +98,7 @@ def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study:
         metrics: tidy metrics (`read_metrics`) of all runs of the experiment and of the mean hand.
         study: name of the study, for the heading.
         asset_set: "open" or "paper"; an open study's caption says that it is not comparable.
+        levels: of the test images, for an experiment that has them.
 
     Raises:
         CorruptFileError: a run or metric of the experiment is not among the metrics.
@@ -155,6 +118,8 @@ def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study:
     ratio_data = [data for data, metric in published if metric == experiment.metrics[0]]
     if experiment.ratio:
         columns += [Column(experiment.ratio.heading, data, f"ratio {data}") for data in ("ours", *ratio_data)]
+    if levels:
+        columns += levels.columns(METRIC_NAMES[experiment.metrics[0]])
     cells = []
     for row in experiment.rows:
         line = [runs.cell(runs.names(row), metric) for metric in experiment.metrics]
@@ -164,9 +129,13 @@ def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study:
             line.append(Cell(ours_now.value - paper[metric] if metric in paper else None, "difference"))
         if experiment.ratio:
             line += _ratios(experiment, runs, row, ratio_data)
+        if levels:
+            line += levels.cells(row, runs.names(row))
         cells.append(tuple(line))
     mean = [runs.cell([MEAN_HAND], metric) for metric in experiment.metrics]
-    cells.append((*mean, *(Cell(None, "share") for _ in columns[len(mean) :])))
+    by_level = levels.cells(None, [MEAN_HAND]) if levels else []
+    blank = [Cell(None, "share") for _ in columns[len(mean) + len(by_level) :]]
+    cells.append((*mean, *blank, *by_level))
     first = runs.one(runs.names(experiment.rows[0])[0], experiment.metrics[0])
     notes = (
         *([NOT_COMPARABLE] if asset_set == "open" else []),
@@ -174,6 +143,8 @@ def build_table(name: str, experiment: Experiment, metrics: pd.DataFrame, study:
         f"Brackets: 95 % bootstrap interval over {first.n} test images; training seeds: "
         f"{', '.join(map(str, experiment.seeds))}. Protocol: {first.protocol}.",
         "The mean hand is the average training hand, the same for every image: what a network must beat.",
+        *([LEVELS.format(levels.source)] if levels else []),
+        *([PRIOR_NOTE] if any(row.prior for row in experiment.rows) else []),
     )
     labels = (*(row.label for row in experiment.rows), "mean hand (sees no image)")
     return Table(name, experiment.title, notes, tuple(columns), labels, tuple(cells), experiment.unit)
@@ -197,7 +168,8 @@ def _published_columns(experiment: Experiment) -> list[tuple[str, str]]:
 def _ratios(experiment: Experiment, runs: _Runs, row: Row, published: Sequence[str]) -> list[Cell]:
     """Error of the reference recipe / error of the row, ours and the paper's."""
     metric = experiment.metrics[0]
-    base = next(r for r in experiment.rows if (r.network, r.recipe) == (row.network, experiment.ratio.recipe))
+    key = (row.network, experiment.ratio.recipe, row.prior)
+    base = next(r for r in experiment.rows if (r.network, r.recipe, r.prior) == key)
     if base is row:
         return [Cell(None, "percent") for _ in range(1 + len(published))]
     ours = runs.cell(runs.names(base), metric).value / runs.cell(runs.names(row), metric).value

@@ -16,6 +16,7 @@ from handgap.networks.base import HandNetwork
 from handgap.networks.build import build
 
 FORMAT = 1
+CURE = "delete it and run snakemake again: only it is made anew"
 
 
 def write_torch(path: Path, content: dict) -> None:
@@ -28,6 +29,21 @@ def write_torch(path: Path, content: dict) -> None:
     torch.save(content, buffer)
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def read_torch(path: Path) -> object:
+    """Read what `write_torch` wrote; nothing in the file is run.
+
+    Raises:
+        MissingAssetError: no such file.
+        CorruptFileError: the file is not readable, or more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise CorruptFileError(path, f"not a readable model ({error})", CURE) from error
 
 
 def save_model(
@@ -108,13 +124,7 @@ def load_model(
 
 def _read(path: Path) -> dict:
     """What `save_model` wrote."""
-    if not path.is_file():
-        raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
-    cure = "delete it and run snakemake again: only it is made anew"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise CorruptFileError(path, f"not a readable model ({error})", cure) from error
+    content = read_torch(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CorruptFileError(path, f"not a model of format {FORMAT}", cure)
+        raise CorruptFileError(path, f"not a model of format {FORMAT}", CURE)
     return content

@@ -1,6 +1,5 @@
 """`python -m handgap.train.step`: shards of a recipe -> a trained network and its curves."""
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from handgap.core.config.base import Section, parse_json
 from handgap.core.config.networks import NETWORK, Network
 from handgap.core.config.train import Amplitude, Subset, Train
 from handgap.core.errors import ConfigError, MissingAssetError, run_step
-from handgap.core.files import written_whole
 from handgap.core.provenance import file_sha256, settings_hash
 from handgap.core.seeds import integer_seed
 from handgap.data.batches import Mixture, Source
@@ -22,6 +20,7 @@ from handgap.data.selection import select
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
+from handgap.train.curves import write_curves
 from handgap.train.labels import nimble_joints
 from handgap.train.loop import TrainingRun
 from handgap.train.model_file import save_model, start_from
@@ -66,15 +65,6 @@ def open_samples(files: SourceFiles, network: Network) -> Samples:
     if network.needs_keypoints:
         return DetectedSamples(files.shards, files.keypoints)
     return Samples(files.shards, network.needs_masks)
-
-
-def write_curves(path: Path, curves: list[dict[str, float]]) -> None:
-    """Write one row per epoch as CSV."""
-    names = dict.fromkeys(name for row in curves for name in row)  # not every epoch need have a validation
-    with written_whole(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in curves)
 
 
 @app.command()

@@ -10,6 +10,8 @@ from handgap.core.config.base import Name, Section, problems
 from handgap.core.config.network_table import NetworkTable
 from handgap.core.errors import ConfigError
 
+PRIOR = "+prior"  # end of the name of a run whose predictions the occlusion prior has refined
+
 
 class Row(Section):
     """One row of a table: a run and what was published for it."""
@@ -17,9 +19,14 @@ class Row(Section):
     label: str = Field(description="text of the row")
     network: Name = Field(description="a key of networks")
     recipe: Name = Field(description="a key of recipes")
+    prior: bool = Field(False, description="its joints refined by the occlusion prior")
     published: dict[str, dict[str, float]] = Field(
         {}, description="the paper's test data -> metric -> the paper's number, in the experiment's unit"
     )
+
+    def run(self, seed: int) -> str:
+        """Name of the row's run with one training seed: its folder among predictions and metrics."""
+        return f"{self.network}-{self.recipe}-s{seed}{PRIOR if self.prior else ''}"
 
 
 class Ratio(Section):
@@ -41,6 +48,10 @@ class Experiment(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="training seeds, one run each")
     metrics: list[str] = Field(["pa_mpjpe", "pa_mpvpe"], min_length=1, description="columns; the first makes the ratio")
     ratio: Ratio | None = Field(None, description="column relative to another row")
+    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [],
+        description="edges between occlusion levels, shares of a test image's joints that are hidden; columns by level",
+    )
     rows: list[Row] = Field([], description="rows of a table")
 
     @property
@@ -52,10 +63,14 @@ class Experiment(Section):
     def _rows_are_complete(self) -> "Experiment":
         if self.kind == "table" and not self.rows:
             raise ValueError("a table needs rows")
-        recipes = {(row.network, row.recipe) for row in self.rows}
+        keys = {(row.network, row.recipe, row.prior) for row in self.rows}
         for row in self.rows:
-            if self.ratio and (row.network, self.ratio.recipe) not in recipes:
+            if self.ratio and (row.network, self.ratio.recipe, row.prior) not in keys:
                 raise ValueError(f"rows: the ratio needs a row of {row.network} with recipe {self.ratio.recipe}")
+            if row.prior and (row.network, row.recipe, False) not in keys:
+                raise ValueError(f"rows: {row.network} with recipe {row.recipe} and the prior needs one without")
+        if self.levels != sorted(set(self.levels)):
+            raise ValueError(f"levels {self.levels}: increasing edges only")
         return self
 
 

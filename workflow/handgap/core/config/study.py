@@ -23,6 +23,7 @@ from handgap.core.config.networks import (
     S2HandNetwork,
     SimpleHandNetwork,
 )
+from handgap.core.config.prior import Prior
 from handgap.core.config.render import Render
 from handgap.core.config.segment import Segment
 from handgap.core.config.train import Amplitude, Recipe, Source, Train
@@ -88,14 +89,23 @@ class Study(Section):
         description="networks, by name",
     )
     train: Train = Field(default_factory=Train, description="train stage")
+    prior: Prior = Field(
+        default_factory=lambda: Prior(
+            frame="palm", drawn_hands=20000, epochs=20, batch=128, learning_rate=1e-3, kl_weight=1e-5
+        ),
+        description="occlusion prior",
+    )
     evaluate: Evaluate = Field(default_factory=Evaluate, description="evaluate stage")
     experiments: list[Name] = Field(
-        ["table_main", "table_ablation", "table_self_supervised", "table_networks", "figure_spectrum"],
+        ["table_main", "table_ablation", "table_self_supervised", "table_prior", "table_networks", "figure_spectrum"],
         description="files of config/experiments that `snakemake all` makes",
     )
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Study":
+        for dataset in self.prior.datasets:
+            if dataset not in self.datasets:
+                raise ValueError(f"prior.datasets: '{dataset}' is not one of {list(self.datasets)}")
         for name, recipe in self.recipes.items():
             for source in recipe.sources:
                 if source.dataset not in self.datasets:
