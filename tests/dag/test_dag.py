@@ -45,11 +45,12 @@ def test_no_file_is_made_twice_and_every_file_is_used() -> None:
 
 def test_the_default_study_has_the_jobs_its_numbers_say() -> None:
     count = jobs(ROOT / "config" / "config.yaml")
-    assert count["predict"] == count["evaluate_run"] == 16  # the full run is shared
+    assert count["predict"] == 16  # the full run is shared
     assert count["train_network"] == 17  # the heatmaps are a stage of another run
-    assert count["make_table"] == 3 and count["make_network_table"] == 1
+    assert count["train_prior"] == count["predict_mean_hand"] == 1 and count["refine"] == 4
+    assert count["evaluate_run"] == 16 + 4 + 1  # trained, refined, the mean hand
+    assert count["make_table"] == 4 and count["make_network_table"] == 1
     assert count["draw_reconstructions"] == 1
-    assert count["evaluate_mean_hand"] == 1
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,19 @@ def test_a_composed_shard_needs_the_shards_its_pieces_come_from_and_no_other(stu
         needed = [f"{number:05d}" for number in sorted(set((partners // 8).tolist()))]
         for side in (job.input.real, job.input.masks):
             assert [Path(path).stem for path in ([side] if isinstance(side, str) else side)] == needed
+
+
+def test_the_prior_refines_any_run_and_is_trained_on_the_datasets_it_names(study_file) -> None:
+    splits = {"splits": {"train": 4, "test": 4}}
+    keys = {"shard_size": 4, "datasets": {"proxyfrei": splits, "other": splits}}
+    target = "results/dag/metrics/{}+prior/proxyfrei-test.csv"
+    count = jobs(study_file(study="dag", **keys), target.format("mean_hand"))
+    assert count["refine"] == count["train_prior"] == count["evaluate_run"] == 1 and count["render_real"] == 3
+    count = jobs(study_file(study="dag", **keys, prior={"datasets": ["other"]}), target.format("s2hand-real-s2"))
+    assert count["refine"] == count["train_network"] == count["predict"] == 1
+    with planned(study_file(study="dag", **keys, prior={"datasets": ["other"]}), [target.format("mean_hand")]) as plan:
+        prior = next(job for job in plan.dag.jobs if job.rule.name == "train_prior")
+    assert [path for path in map(str, prior.input) if "/real/" in path] == ["results/dag/real/other/train/00000.h5"]
 
 
 @pytest.mark.parametrize(("network", "hierarchies"), [("s2hand", 0), ("cmr", 1), ("metro", 1), ("graphormer", 1)])
@@ -166,7 +180,12 @@ def test_amplitudes_of_real_images_need_the_real_images(study_file) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "where"), [({"sead": 1}, "sead"), ({"experiments": ["table_nine"]}, r"table_nine\.yaml")]
+    ("keys", "where"),
+    [
+        ({"sead": 1}, "sead"),
+        ({"experiments": ["table_nine"]}, r"table_nine\.yaml"),
+        ({"prior": {"datasets": ["none"]}}, "prior.datasets: 'none'"),
+    ],
 )
 def test_a_wrong_study_is_one_clear_error(study_file, keys: dict, where: str) -> None:
     with pytest.raises(Exception, match=where), planned(study_file(study="dag", **keys)):

@@ -25,6 +25,7 @@ def write_pair(folder, change=lambda columns: columns, invalid=()):
     for shard, rows in enumerate((slice(0, 4), slice(4, COUNT))):
         size = len(joints[rows])
         columns = {"id": np.arange(COUNT)[rows], "joints": joints[rows], "vertices": vertices[rows], "K": K[rows]}
+        columns |= {"visibility": np.arange(21) >= columns["id"][:, None]}  # sample k hides k joints
         columns |= {"valid": valid[rows], "flag": ["" if good else "too dark" for good in valid[rows]]}
         columns |= {"image": [encode_rgb(np.full((224, 224, 3), 128, np.uint8))] * size}
         columns |= {"mask": [encode_mask(np.ones((224, 224), np.uint8))] * size}
@@ -58,6 +59,8 @@ def test_metrics_are_matched_by_id_and_invalid_samples_are_counted(tmp_path):
     with Store(kept) as store:
         assert 0 not in store.column("id")
         assert store.column("pa_mpvpe").mean() == pytest.approx(row.value)
+        np.testing.assert_allclose(store.column("hidden"), store.column("id") / 21)
+        assert store.attrs["hidden"] == "visibility"
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
