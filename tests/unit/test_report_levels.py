@@ -48,13 +48,15 @@ def test_errors_and_changes_by_level_in_the_tables_unit():
     built = table(experiment(), runs())
     rows = {row["label"]: row for row in csv.DictReader(io.StringIO(to_csv(built)))}
     plain, refined, count = rows["plain"], rows["refined"], rows["test images"]
-    found = [float(plain[f"pa_mpjpe hidden {level}"]) for level in ("0%–50%", "50%–80%", "80%–100%")]
+    found = [float(plain[f"pa_mpjpe hidden {level}"]) for level in ("0-0.5", "0.5-0.8", "0.8-1")]
     assert found == pytest.approx([1.5, 3.5, 5.5])  # an edge belongs to the level above it
-    change = [float(refined[f"prior pa_mpjpe {level}"]) for level in ("all", "0%–50%", "50%–80%", "80%–100%")]
+    change = [
+        float(refined[f"prior pa_mpjpe {level}"]) for level in ("all", "hidden 0-0.5", "hidden 0.5-0.8", "hidden 0.8-1")
+    ]
     assert change == pytest.approx([CHANGE.mean() / 10, 0.1, -0.3, -1.5])
-    assert plain["prior pa_mpjpe all"] == "" and plain["prior pa_mpjpe 0%–50% ci_low"] == ""
-    assert count["prior pa_mpjpe all"] == "6" and count["pa_mpjpe hidden 0%–50%"] == "2" and count["pa_mpjpe"] == ""
-    assert float(rows["mean hand (sees no image)"]["pa_mpjpe hidden 80%–100%"]) == pytest.approx(1.2)
+    assert plain["prior pa_mpjpe all"] == "" and plain["prior pa_mpjpe hidden 0-0.5 ci_low"] == ""
+    assert count["prior pa_mpjpe all"] == "6" and count["pa_mpjpe hidden 0-0.5"] == "2" and count["pa_mpjpe"] == ""
+    assert float(rows["mean hand (sees no image)"]["pa_mpjpe hidden 0.8-1"]) == pytest.approx(1.2)
 
 
 def test_a_constant_change_has_an_interval_of_no_width_however_the_errors_spread():
@@ -71,7 +73,7 @@ def test_a_constant_change_has_an_interval_of_no_width_however_the_errors_spread
 def test_every_format_shows_counts_and_notes():
     built = table(experiment(), runs())
     html, tex = to_html(built), to_tex(built)
-    assert "0%–50% (n = 2)" in html and r"0\%--50\% (n = 2)" in tex
+    assert "0–50 %<small>n = 2</small>" in html and r"0--50 \% (n = 2)" in tex
     assert "told by visibility" in html and "with prior − without" in html and "paired differences" in html
     rows = [line for line in tex.splitlines() if line.endswith(r"\\")][1:]
     assert {line.count("&") for line in rows} == {len(built.columns)}

@@ -13,8 +13,6 @@ from handgap.core.store import Store
 from handgap.evaluate.statistics import bootstrap_interval
 from handgap.report.cells import LENGTHS, PER_MM, Cell, Column
 
-OVERALL = "all"
-
 
 @dataclass(frozen=True)
 class RunSamples:
@@ -76,7 +74,7 @@ class Levels:
                 raise CorruptFileError(f"run {name}", "tested on other images than the others", "evaluate it again")
         level = np.digitize(first.hidden, experiment.levels)
         edges = [0.0, *experiment.levels, 1.0]
-        self._groups = {f"{low:.0%}–{high:.0%}": level == k for k, (low, high) in enumerate(pairwise(edges))}
+        self._groups = {span: level == k for k, span in enumerate(pairwise(edges))}
         self._all = np.ones(len(level), bool)
         self.source = first.source
 
@@ -88,15 +86,18 @@ class Levels:
     def columns(self, heading: str) -> list[Column]:
         """Heads: the metric by level, then, if a row has the prior, what it changes overall and by level."""
         metric = self._experiment.metrics[0]
-        counts = {name: int(group.sum()) for name, group in self._groups.items()}
+        spans = [
+            (f"{100 * low:g}–{100 * high:g} %", f"hidden {low:g}-{high:g}", int(group.sum()))
+            for (low, high), group in self._groups.items()
+        ]
         columns = [
-            Column(f"{heading} by share of hidden joints", name, f"{metric} hidden {name}", count)
-            for name, count in counts.items()
+            Column(f"{heading} by share of hidden joints", text, f"{metric} {name}", count)
+            for text, name, count in spans
         ]
         if any(row.prior for row in self._experiment.rows):
             columns += [
-                Column("with prior − without", name, f"prior {metric} {name}", count)
-                for name, count in {OVERALL: len(self._all), **counts}.items()
+                Column("with prior − without", text, f"prior {metric} {name}", count)
+                for text, name, count in [("all", "all", len(self._all)), *spans]
             ]
         return columns
 

@@ -24,7 +24,7 @@ th[scope=row] { text-align: left; font-weight: 400; }
 tbody tr:nth-child(even) { background: #f4f6f9; }
 tbody tr:last-child { border-bottom: 2px solid #1d2330; }
 table.apart tbody tr:last-child { border-top: 1px solid #b9c0cc; color: #5a6373; }
-small { color: #5a6373; display: block; }
+small { color: #5a6373; display: block; font-weight: 400; }
 p { font-size: .9rem; color: #3b4352; margin: .6rem 0 0; }
 p.warning { color: #8a3b00; font-weight: 600; }
 """
@@ -47,8 +47,8 @@ def _interval(cell: Cell, unit: str) -> str:
     return "[{}, {}]".format(*(_number(Cell(end, cell.style), unit) for end in cell.interval))
 
 
-def _head(column: Column) -> str:
-    return column.heading if column.count is None else f"{column.heading} (n = {column.count})"
+def _count(column: Column, text: str) -> str:
+    return "" if column.count is None else text.format(column.count)
 
 
 def _groups(table: Table) -> list[tuple[str, int]]:
@@ -100,7 +100,7 @@ def to_tex(table: Table) -> str:
         r"\toprule",
         " & " + " & ".join(rf"\multicolumn{{{width}}}{{c}}{{{_tex(text)}}}" for text, width in groups) + r" \\",
         rules,
-        " & " + " & ".join(_tex(_head(column)) for column in table.columns) + r" \\",
+        " & " + " & ".join(_tex(column.heading + _count(column, " (n = {})")) for column in table.columns) + r" \\",
         r"\midrule",
     ]
     for label, cells in zip(table.labels, table.cells, strict=True):
@@ -117,7 +117,9 @@ def to_tex(table: Table) -> str:
 def to_html(table: Table) -> str:
     """A page that needs no other file."""
     top = "".join(f'<th colspan="{width}">{escape(text)}</th>' for text, width in _groups(table))
-    heads = "".join(f"<th>{escape(_head(column))}</th>" for column in table.columns)
+    heads = "".join(
+        f"<th>{escape(column.heading)}{_count(column, '<small>n = {}</small>')}</th>" for column in table.columns
+    )
     rows = []
     for label, cells in zip(table.labels, table.cells, strict=True):
         line = f'<th scope="row">{escape(label)}</th>'

@@ -148,7 +148,7 @@ def refine(prior: OcclusionPrior, joints: np.ndarray, side: np.ndarray) -> np.nd
     """
     right = torch.from_numpy(mirrored_left(joints, side)).float()
     refined = [prior.refine(part) for part in right.split(BLOCK)]
-    return mirrored_left(torch.cat(refined).numpy(), side) if refined else joints
+    return mirrored_left(torch.cat(refined).numpy(), side)
 
 
 def matching_rows(path: Path, ids: np.ndarray, known: np.ndarray) -> Sequence[int]:

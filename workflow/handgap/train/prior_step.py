@@ -1,5 +1,6 @@
 """`python -m handgap.train.prior_step`: training joints -> the occlusion prior; predictions -> refined ones."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,7 @@ def train(
     """Train the prior on the joints of labelled hands and of drawn ones."""
     options = parse_json(Prior, settings, "--settings")
     root = integer_seed(seed, "train/prior")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it, cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     with ShardedStore(shards) as store:
         hands, parents = labelled_hands(store), store.digests
