@@ -63,7 +63,7 @@ class Cropped(Dataset):
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
         sample = self.samples[row]
         if not self.crop:
-            return {"image": sample.image, "joints": sample.joints, "vertices": sample.vertices}
+            return {"image": sample.image.copy(), "joints": sample.joints, "vertices": sample.vertices}
         drawn = draw(rng(0, "benchmark", row), self.settings)
         return training_sample(sample, self.settings.image_size, self.settings.box_expansion, drawn)
 

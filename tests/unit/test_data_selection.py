@@ -103,6 +103,13 @@ def test_what_is_held_out_does_not_depend_on_the_subset(samples):
     assert len(select(samples, Subset(), 0.0, 0).held) == 0
 
 
+def test_images_of_one_pose_are_held_out_together(samples, columns, tmp_path):
+    # the real and the composed side of a mix: the same ids, other failures
+    other = stored(tmp_path, columns | {"valid": np.arange(N) % 5 > 0}, np.arange(N))
+    held = {int(samples.ids[row]) for row in select(samples, Subset(), 0.3, 0).held}
+    assert len(held) > 10 and not held & chosen(other, validation=0.3)
+
+
 def test_a_missing_column_is_named(tmp_path):
     columns = {"id": np.arange(4), "valid": np.ones(4, bool)}
     samples = stored(tmp_path, columns, np.arange(4), shards=1)
