@@ -10,6 +10,16 @@ from lightning.fabric.strategies import DDPStrategy
 from handgap.core.errors import ConfigError
 
 
+def compute_alike() -> None:
+    """Have the same run give the same numbers: to the bit on CPUs, as far as CUDA's kernels go on a GPU.
+
+    Call it before the first matrix product. Some gradients have no deterministic kernel there (grid sampling, bilinear
+    interpolation): torch warns of each once.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+
+
 def devices_fabric(devices: int) -> Fabric:
     """Fabric for this process: alone, or one of torchrun's; bfloat16 on a GPU.
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from handgap.core.errors import ConfigError, run_step
@@ -14,6 +13,7 @@ from handgap.core.store import write_store
 from handgap.data.samples import Samples
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
+from handgap.train.devices import compute_alike
 from handgap.train.model_file import load_model
 from handgap.train.predict import BATCH, FRAME, empty_predictions, predict, predict_mean_hand
 
@@ -42,7 +42,7 @@ def run(
         columns, crop, config = predict_mean_hand(train, samples), "none", settings_hash("mean hand")
         parents += train.digests
     elif model is not None and annotation_hand is not None and not mean_of:
-        torch.use_deterministic_algorithms(True)
+        compute_alike()
         hand, meshes = AnnotationHand.load(annotation_hand), hierarchy and Hierarchy.load(hierarchy)
         network, image_size, expansion, provenance = load_model(model, hand, meshes)
         columns = empty_predictions(len(samples))

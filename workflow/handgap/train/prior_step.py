@@ -1,11 +1,9 @@
 """`python -m handgap.train.prior_step`: training joints -> the occlusion prior; predictions -> refined ones."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from handgap.core.config.base import parse_json
@@ -16,6 +14,7 @@ from handgap.core.seeds import integer_seed
 from handgap.core.store import ShardedStore, Store, write_store
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.train.curves import write_curves
+from handgap.train.devices import compute_alike
 from handgap.train.prior import (
     drawn_hands,
     labelled_hands,
@@ -46,8 +45,7 @@ def train(
     """Train the prior on the joints of labelled hands and of drawn ones."""
     options = parse_json(Prior, settings, "--settings")
     root = integer_seed(seed, "train/prior")
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it, cuBLAS refuses to be deterministic
-    torch.use_deterministic_algorithms(True)
+    compute_alike()
     with ShardedStore(shards) as store:
         hands, parents = labelled_hands(store), store.digests
     drawn = drawn_hands(AnnotationHand.load(annotation_hand), options.drawn_hands, root)

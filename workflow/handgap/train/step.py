@@ -21,6 +21,7 @@ from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.build import build
 from handgap.train.curves import write_curves
+from handgap.train.devices import compute_alike
 from handgap.train.labels import nimble_joints
 from handgap.train.loop import TrainingRun
 from handgap.train.model_file import save_model, start_from
@@ -125,7 +126,7 @@ def train(
     }
     # the root of this run's random numbers: the study's seed and the run's, so that runs of two studies differ
     root = integer_seed(seed, "train", run_seed)
-    torch.use_deterministic_algorithms(True)
+    compute_alike()
     torch.manual_seed(integer_seed(root, "train/initialisation"))
     hand, meshes = AnnotationHand.load(annotation_hand), hierarchy and Hierarchy.load(hierarchy)
     model = build(network_settings, hand, weights and find_weights(weights), train_settings.image_size, meshes)
