@@ -28,7 +28,9 @@ def tidy(**errors):
     return pd.DataFrame(rows)
 
 
+OTHERS = {f"{network}__{recipe}__s0": 11.0 for network in ("cmr", "metro", "graphormer") for recipe in ("real", "full")}
 MAIN = {"s2hand__real__s0": 12.0, "s2hand__full__s0": 16.0, "simplehand__real__s0": 9.0, "simplehand__full__s0": 10.0}
+MAIN |= OTHERS
 
 
 @pytest.fixture

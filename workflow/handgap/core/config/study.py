@@ -31,6 +31,7 @@ from handgap.core.errors import ConfigError
 
 # the spread of the open hand's components falls off fast: only in its proportions do they bend fingers as hands do
 OPEN_HAND = {"pose_units": "deviations"}
+SHORT = {"image_size": 64, "epochs": 6}  # its heatmaps cost as pixels do
 SMALL_HOURGLASS = HourglassSize(modules=1, features=64)
 
 
@@ -81,7 +82,7 @@ class Study(Section):
                 hourglass=SMALL_HOURGLASS,
                 **OPEN_HAND,
             ),
-            "cmr": CmrNetwork(channels=(128, 64, 32, 16)),
+            "cmr": CmrNetwork(channels=(128, 64, 32, 16), train=SHORT),
             "metro": MetroNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
             "graphormer": GraphormerNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
             "simplehand": SimpleHandNetwork(),

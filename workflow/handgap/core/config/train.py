@@ -56,7 +56,7 @@ class Recipe(Section):
 class Train(Section):
     """Crops, augmentation and optimisation; a network may override any of it by its own `train`."""
 
-    image_size: int = Field(128, ge=64, multiple_of=32, description="crop edge the network sees, px")
+    image_size: int = Field(96, ge=64, multiple_of=32, description="crop edge the network sees, px")
     box_expansion: float = Field(1.25, ge=1.0, description="crop edge over that of the tight square around the joints")
     epochs: int = Field(12, ge=1, description="passes over the recipe")
     batch: int = Field(8, ge=1, description="images a device works on at once")
