@@ -16,7 +16,7 @@ from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.convert.mano import convert_mano, growth_agreement, side_of
 from mano_pickle import write_mano_pickle
 from scipy import sparse
-from test_hands_pickles import Planted
+from test_core_pickles import Planted
 from typer.testing import CliRunner
 
 MODEL = Path(__file__).parents[2] / "results/models/open_mano.npz"

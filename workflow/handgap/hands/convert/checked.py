@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse
 
 from handgap.core.errors import CorruptFileError
-from handgap.hands.convert.pickles import read_pickle
+from handgap.core.pickles import read_pickle
 
 
 class AtLeast(int):

@@ -12,9 +12,9 @@ import numpy as np
 from handgap.core.conventions import MM, N_ANNOTATION_VERTICES, NIMBLE_BONES, NIMBLE_PARENTS
 from handgap.core.errors import CorruptFileError
 from handgap.core.files import write_npz
+from handgap.core.pickles import read_pickle
 from handgap.core.provenance import file_sha256
 from handgap.hands.convert.checked import AtLeast, CheckedValues
-from handgap.hands.convert.pickles import read_pickle
 from handgap.hands.correspondence import average_maps
 
 GEOMETRY, TEXTURES = "NIMBLE_DICT_9137.pkl", "NIMBLE_TEX_DICT.pkl"

@@ -1,4 +1,4 @@
-"""Arrays from what a pickle says about them: one rule for each global that a hand model may ask for.
+"""Arrays from what a pickle says about them: one rule for each global that a file of plain data may ask for.
 
 The rules look only at the arguments and state that the pickle wrote down and check them; no object of the file gets a
 say in what is called, and no foreign `__setstate__` ever sees its bytes.

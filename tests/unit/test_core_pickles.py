@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from handgap.core.errors import CorruptFileError, MissingAssetError
+from handgap.core.pickles import read_pickle
 from handgap.core.seeds import rng
-from handgap.hands.convert.pickles import read_pickle
 from mano_pickle import chumpy_modules
 from scipy import sparse
 
@@ -324,7 +324,7 @@ def test_reading_needs_no_torch_and_no_chumpy(tmp_path):
     path.write_bytes(pickle.dumps(TENSOR))
     code = (
         "import sys; sys.modules['torch'] = sys.modules['chumpy'] = None\n"
-        "from handgap.hands.convert.pickles import read_pickle\n"
+        "from handgap.core.pickles import read_pickle\n"
         f"print(read_pickle({str(path)!r}).shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

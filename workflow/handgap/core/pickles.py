@@ -1,7 +1,7 @@
-"""Pickles of hand models, read without executing anything that they ask for.
+"""Pickles of hand models and datasets, read without executing anything that they ask for.
 
 A pickle is a program. Here it runs with every global replaced by an inert `Recipe` that writes down what would have
-been called; a global that no hand model needs ends the reading with its name. Then `values.Builder` makes arrays from
+been called; a global that plain data do not need ends the reading with its name. Then `Builder` makes arrays from
 the recipes with code of this package alone, so neither chumpy nor torch has to be there, and nothing in the file can
 choose what is called.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from handgap.core.errors import CorruptFileError, MissingAssetError
-from handgap.hands.convert.values import ACCEPTED, STORAGE_TYPES, Builder, Latin1, Recipe, Storage, read_storage
+from handgap.core.pickle_values import ACCEPTED, STORAGE_TYPES, Builder, Latin1, Recipe, Storage, read_storage
 
 # first value of a file that torch.save wrote before torch 1.6, and of a pickled storage (torch/serialization.py)
 _TORCH_MAGIC, _TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -41,7 +41,7 @@ _MOVED = {
 
 
 def read_pickle(path: Path | str) -> object:
-    """Read a pickle or `torch.save` file of plain data: MANO's, SMPL's, NIMBLE's.
+    """Read a pickle or `torch.save` file of plain data: MANO's, SMPL's, NIMBLE's, the labels of datasets.
 
     Accepted: Python's basic types, numpy arrays and scalars, scipy.sparse CSC, CSR and COO, torch tensors, parameters
     and storages (plainly pickled or by `torch.save`, old and new), and the two chumpy classes that hand models hold, Ch
