@@ -40,6 +40,22 @@ def test_same_columns_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_rows_with_the_same_picture_cost_one_picture(tmp_path: Path) -> None:
+    pictures = [encode_rgb(np.random.default_rng(k).integers(0, 255, (64, 64, 3), np.uint8)) for k in range(4)]
+    alone, pairs = tmp_path / "alone.h5", tmp_path / "pairs.h5"
+    write_store(alone, {"id": np.arange(4), "image": pictures}, **PROVENANCE)
+    doubled = [pictures[k // 2] for k in range(8)]
+    write_store(pairs, {"id": np.arange(8), "image_id": np.arange(8) // 2, "image": doubled}, **PROVENANCE)
+    assert pairs.stat().st_size < alone.stat().st_size + 4096
+    with Store(pairs) as store:
+        assert store.names == ["id", "image", "image_id"]
+        assert (store.column("image", 3) == doubled[3]).all()
+        for rows in (slice(2, 7), [0, 1, 6]):
+            wanted = [doubled[k] for k in np.arange(8)[rows]]
+            assert all((a == b).all() for a, b in zip(store.column("image", rows), wanted, strict=True))
+        store.verify()
+
+
 def test_sharded_rows_are_found_without_reading_others(tmp_path: Path) -> None:
     paths = [tmp_path / f"{k}.h5" for k in range(3)]
     for path, first, count in zip(paths, (0, 2, 7), (2, 5, 1), strict=True):

@@ -18,6 +18,9 @@ Columns every stage may rely on (a stage writes those it knows):
 ``flag``        (N,) utf-8            reason, empty when valid
 ==============  ====================  ==============================================================================
 
+Two hands of one picture are two rows with the same ``image_id``. Encoded columns hold equal bytes once: rows with the
+same picture cost one picture.
+
 A file is written to a temporary name, read back, and renamed: it exists whole or not at all. The same columns and
 attributes give the same bytes.
 """
@@ -38,6 +41,7 @@ from handgap.core.files import written_whole
 SCHEMA = 1
 Column = np.ndarray | Sequence[np.ndarray] | Sequence[str]
 _VLEN = h5py.vlen_dtype(np.uint8)
+_ROWS = ".rows"  # behind a column's name: which of its entries each row has, where rows share them
 _TEXT = h5py.string_dtype()
 
 
@@ -112,9 +116,13 @@ def write_store(
 
 def _write_column(file: h5py.File, name: str, values: Column) -> None:
     if _is_encoded(values):
-        dataset = file.create_dataset(name, (len(values),), dtype=_VLEN)
-        for index, item in enumerate(values):
-            dataset[index] = item
+        kept: dict[bytes, int] = {}
+        rows = [kept.setdefault(item.tobytes(), len(kept)) for item in values]
+        dataset = file.create_dataset(name, (len(kept),), dtype=_VLEN)
+        for index, item in enumerate(kept):
+            dataset[index] = np.frombuffer(item, np.uint8)
+        if len(kept) < len(values):
+            file.create_dataset(name + _ROWS, data=np.array(rows))
     elif _is_text(values):
         file.create_dataset(name, data=list(values), dtype=_TEXT)
     else:
@@ -148,7 +156,7 @@ class Store:
     @property
     def names(self) -> list[str]:
         """Column names, sorted."""
-        return sorted(self._file)
+        return sorted(name for name in self._file if not name.endswith(_ROWS))
 
     @property
     def attrs(self) -> dict[str, object]:
@@ -176,9 +184,22 @@ class Store:
             raise self._corrupt(f"no column '{name}' (it has {', '.join(self.names)})")
         dataset = self._file[name]
         try:
+            if name + _ROWS in self._file:
+                return self._shared(dataset, self._file[name + _ROWS][index])
             return dataset.asstr()[index] if h5py.check_string_dtype(dataset.dtype) else dataset[index]
         except OSError as error:
             raise self._corrupt(f"column '{name}' cannot be read ({error})") from error
+
+    @staticmethod
+    def _shared(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+        """Entries that rows share; each is read once."""
+        if rows.ndim == 0:
+            return dataset[int(rows)]
+        read = {int(row): dataset[int(row)] for row in np.unique(rows)}
+        values = np.empty(len(rows), object)
+        for place, row in enumerate(rows):
+            values[place] = read[int(row)]
+        return values
 
     def verify(self) -> None:
         """Read everything and compare with the digest written.
