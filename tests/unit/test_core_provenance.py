@@ -7,7 +7,7 @@ from handgap.core import provenance
 FLOORS = {
     "core": 0,
     **dict.fromkeys(("hands", "data", "assets"), 1),
-    **dict.fromkeys(("render", "segment", "compose", "networks"), 2),
+    **dict.fromkeys(("render", "segment", "compose", "networks", "ingest"), 2),
     **dict.fromkeys(("train", "evaluate"), 3),
     "report": 4,
     "use": 5,

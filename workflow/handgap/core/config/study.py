@@ -14,6 +14,7 @@ from handgap.core.config.compose import Composition
 from handgap.core.config.dataset import Dataset
 from handgap.core.config.evaluate import Evaluate
 from handgap.core.config.fit import Fit
+from handgap.core.config.imported import AnyDataset
 from handgap.core.config.networks import (
     CmrNetwork,
     GraphormerNetwork,
@@ -42,7 +43,7 @@ class Study(Section):
     seed: int = Field(0, ge=0, description="root of all random numbers")
     shard_size: int = Field(48, ge=1, description="samples per file; does not change the samples")
     assets: Assets = Field(default_factory=Assets, description="asset set")
-    datasets: dict[Name, Dataset] = Field({"proxyfrei": Dataset()}, description="real side, by name")
+    datasets: dict[Name, AnyDataset] = Field({"proxyfrei": Dataset()}, description="real side, by name")
     fit: Fit = Field(default_factory=Fit, description="fit stage")
     render: Render = Field(default_factory=Render, description="render stage")
     segment: Segment = Field(default_factory=Segment, description="segment stage")

@@ -1,0 +1,1 @@
+"""One adapter per dataset: its files as published -> canonical samples."""

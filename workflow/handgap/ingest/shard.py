@@ -1,0 +1,80 @@
+"""One shard of an imported dataset: read, complete, check."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from handgap.core.conventions import Side
+from handgap.core.errors import CorruptFileError
+from handgap.data.adapters.adapter import Adapter
+from handgap.data.adapters.checks import label_faults
+from handgap.data.adapters.index import Index
+from handgap.data.adapters.shard import read_rows
+from handgap.hands.annotation_hand import AnnotationHand
+from handgap.ingest.complete import Hands, complete
+
+MOST = 0.5  # share of faulty rows above which it is the dataset that is wrong, not a row of it
+
+
+def load_hands(right: Path | None, left: Path | None) -> Hands:
+    """Annotation hands by side.
+
+    Raises:
+        MissingAssetError, CorruptFileError: a file is absent or no such model.
+    """
+    return {
+        side: AnnotationHand.load(path) for side, path in ((Side.RIGHT, right), (Side.LEFT, left)) if path is not None
+    }
+
+
+def imported_columns(
+    adapter: Adapter, split: str, index: Index, first: int, count: int, hands: Hands
+) -> dict[str, object]:
+    """Columns of a shard, as `core.store.write_store` takes them.
+
+    A row is valid if its picture can be read and its labels pass `data.adapters.checks`; otherwise `flag` says why.
+
+    Args:
+        adapter: the dataset.
+        split: one of its splits.
+        index: that split's index.
+        first: id of the first row.
+        count: rows.
+        hands: annotation hands that complete the labels; none to keep what the files have.
+
+    Raises:
+        CorruptFileError: the split has fewer rows, or most of these are faulty: then the files are not what they
+            should be, and the most frequent fault is told.
+        ConfigError: see `complete`.
+    """
+    rows = read_rows(adapter, split, index, first, count)
+    columns = complete(rows, adapter.pose_space, adapter.tips, hands)
+    flags, faulty = list(columns["flag"]), rows.faulty.copy()
+    found = label_faults(*(columns[name] for name in ("joints", "vertices", "K", "side")))
+    for row, fault in enumerate(found):
+        if fault and not flags[row]:
+            flags[row], faulty[row] = fault, True
+    labelled = np.array([not flag for flag in flags]) | faulty
+    if faulty.sum() > MOST * labelled.sum():
+        bad = np.flatnonzero(faulty)
+        common = Counter(_kind(flags[row]) for row in bad).most_common(1)[0][0]
+        row = next(row for row in bad if _kind(flags[row]) == common)
+        example = f"{columns['name'][row]}: {flags[row]}"
+        problem = f"{len(bad)} of {labelled.sum()} samples from id {first} on are faulty; {example}"
+        raise CorruptFileError(adapter.root, problem, f"compare its layout with docs/datasets.md ({adapter.title})")
+    columns["flag"], columns["valid"] = flags, np.array([not flag for flag in flags])
+    return columns
+
+
+def _kind(flag: str) -> str:
+    """A flag without its numbers and paths."""
+    return "".join(character for character in flag.rpartition(": ")[2] if not character.isdigit())
+
+
+def summary(columns: dict[str, object]) -> str:
+    """What was imported, and why some rows are not valid, in lines."""
+    flags = [flag for flag in columns["flag"] if flag]
+    lines = [f"{len(columns['id'])} rows, {len(flags)} not valid"]
+    lines += [f"  {count} x {reason}" for reason, count in Counter(flags).most_common(20)]
+    return "\n".join(lines)
