@@ -10,11 +10,13 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod
 sys.path.insert(0, str(Path(workflow.basedir, "workflow")))
 
 from handgap.compose.pairs import random_partners
+from handgap.core.config.dataset import Dataset
 from handgap.core.config.experiment import PRIOR, load_experiment
 from handgap.core.config.segment import GROUNDING_DINO, SEGMENTERS, VOCAB
 from handgap.core.config.study import parse_study
 from handgap.core.errors import HandgapError
 from handgap.core.provenance import code_of, settings_hash
+from handgap.data.adapters.registry import sides_of
 
 try:
     STUDY = parse_study(
@@ -86,6 +88,43 @@ def scene_settings(dataset):
     """What a dataset's pictures depend on: which splits there are, but not how large."""
     values = STUDY.datasets[dataset].model_dump(mode="json")
     return json.dumps(values | {"splits": dict.fromkeys(values["splits"], 1)})
+
+
+# --- datasets: rendered proxies, and files that are imported
+
+PROXIES = [
+    name for name, values in STUDY.datasets.items() if isinstance(values, Dataset)
+]
+IMPORTED = [name for name in STUDY.datasets if name not in PROXIES]
+
+
+def one_of(names):
+    """Wildcard constraint: one of some names, of which there may be none."""
+    return "|".join(names) or "(?!)"
+
+
+def import_settings(dataset):
+    """What an imported dataset's rows depend on: not how many are taken."""
+    values = STUDY.datasets[dataset].model_dump(mode="json")
+    return json.dumps(values | {"splits": dict.fromkeys(values["splits"], 1)})
+
+
+def import_hands(dataset):
+    """MANO's hands that complete its labels; none if it is to be taken as it is."""
+    values = STUDY.datasets[dataset]
+    names = {"right": "mano", "left": "mano_left"}
+    return (
+        [f"{MODELS}/{names[side]}.npz" for side in sides_of(values)]
+        if values.mano
+        else []
+    )
+
+
+def hand_options(wildcards, input):
+    return " ".join(
+        f"--left-hand {path}" if path.endswith("_left.npz") else f"--hand {path}"
+        for path in input.hands
+    )
 
 
 # --- shards

@@ -14,6 +14,8 @@ rule render_real:
         "<logs>/render_real/{dataset}/{split}/{shard}.log",
     benchmark:
         "<benchmarks>/render_real/{dataset}/{split}/{shard}.jsonl"
+    wildcard_constraints:
+        dataset=one_of(PROXIES),
     retries: 1
     conda:
         "../envs/render.yaml"

@@ -10,8 +10,8 @@ def asset_row(asset):
 
 
 def quality_splits():
-    """Splits whose masks the study needs anyway: those it trains on."""
-    return [(dataset, "train") for dataset in STUDY.datasets]
+    """Splits whose masks the study needs anyway, and whose exact masks are known: those it trains on."""
+    return [(dataset, "train") for dataset in PROXIES]
 
 
 def quality_shards(stage, variant=None):
@@ -36,7 +36,7 @@ def test_groups(wildcards):
     """Shards to judge by stage and dataset: renders of the test splits, which need no masks."""
     return {
         f"{stage}_{dataset}": shards(stage, dataset, "test")
-        for dataset in STUDY.datasets
+        for dataset in PROXIES
         for stage in ("real", "synthetic")
     }
 
@@ -155,12 +155,15 @@ def sheet_labels(wildcards):
 
 
 def gallery():
-    """Contact sheets of every rendered shard, of every stage, and of what the networks made of the test images."""
+    """Contact sheets of every rendered shard, of every stage, and of what the networks made of the test images.
+
+    Imported datasets have theirs by `handgap inspect-dataset`: their splits are too large for one of each shard.
+    """
     sheets = [
         "hands",
         *(
             f"{stage}-{dataset}"
-            for dataset in STUDY.datasets
+            for dataset in PROXIES
             for stage in ("fit", "failures", *SHEETS)
         ),
     ]
@@ -172,8 +175,8 @@ def gallery():
     sheets += [f"predictions-{run}-{test}" for run, test in shown.items()]
     sheets += [
         f"shards/{side}-{dataset}-{split}-{k:05d}"
-        for dataset, values in STUDY.datasets.items()
-        for split in values.splits
+        for dataset in PROXIES
+        for split in STUDY.datasets[dataset].splits
         for side in SIDES
         if side == "real" or split == "train"
         for k in range(shard_count(dataset, split))

@@ -16,3 +16,9 @@ ADAPTERS: dict[type[Imported], type[Adapter]] = {
 def open_adapter(options: Imported) -> Adapter:
     """The adapter of a dataset."""
     return ADAPTERS[type(options)](options)
+
+
+def sides_of(options: Imported) -> list[str]:
+    """Hands that occur in a dataset whose labels are MANO parameters: "right", "left"; none of others."""
+    adapter = ADAPTERS[type(options)]
+    return [side.name.lower() for side in adapter.sides] if adapter.pose_space else []

@@ -1,0 +1,54 @@
+"""Datasets that come as files, in the DAG: planned without looking at the files."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import planned
+
+FREIHAND = {"kind": "freihand", "root": "/nowhere/FreiHAND", "splits": {"train": 130, "test": 50}}
+DEXYCB = {"kind": "dexycb", "root": "/nowhere/DexYCB", "splits": {"train": 96}}
+
+
+@pytest.fixture
+def study(study_file) -> Path:
+    return study_file(study="dag", datasets={"frei": FREIHAND, "dex": DEXYCB, "plain": FREIHAND | {"mano": False}})
+
+
+def plan(study: Path, *targets: str) -> list:
+    with planned(study, [f"results/dag/real/{target}.h5" for target in targets]) as workflow:
+        return list(workflow.dag.jobs)
+
+
+def test_an_imported_shard_needs_its_index_and_the_hands_that_occur(study: Path) -> None:
+    jobs = plan(study, "frei/train/00000", "frei/train/00002", "frei/test/00001")
+    count = Counter(job.rule.name for job in jobs)
+    assert count == {"import_dataset": 3, "index_dataset": 2, "convert_mano": 1, "fetch_asset": 1}
+    (last,) = (job for job in jobs if str(job.output[0]).endswith("frei/train/00002.h5"))
+    assert (last.params.first, last.params.size) == (96, 34)
+    count = Counter(job.rule.name for job in plan(study, "dex/train/00000"))
+    assert count["convert_mano"] == count["convert_mano_left"] == 1
+
+
+def test_as_they_are_labels_need_no_model(study: Path) -> None:
+    count = Counter(job.rule.name for job in plan(study, "plain/train/00000"))
+    assert count == {"import_dataset": 1, "index_dataset": 1}
+
+
+def test_proxies_are_still_rendered_and_everything_is_planned_once(study: Path) -> None:
+    with planned(study, ["results/dag/real/proxyfrei/train/00000.h5"]) as workflow:
+        rules = {job.rule.name for job in workflow.dag.jobs}
+    assert "render_real" in rules and "import_dataset" not in rules
+
+
+def test_a_recipe_of_imported_images(study_file) -> None:
+    study = study_file(
+        study="dag",
+        datasets={"frei": FREIHAND},
+        recipes={"frei": {"sources": [{"dataset": "frei", "images": "real"}], "amplitude": False}},
+    )
+    with planned(study, ["results/dag/predictions/simplehand-frei-s0/frei-test.h5"]) as workflow:
+        count = Counter(job.rule.name for job in workflow.dag.jobs)
+    assert count["import_dataset"] == 3 + 2 and count["train_network"] == count["predict"] == 1
+    assert count["render_real"] == 0
