@@ -50,7 +50,7 @@ def columns(root: Path, out: Path, models: dict, count: int, first: int = 0, spl
     adapter = adapter_of(root)
     adapter.make_index(split, out / "a.index")
     with Index(out / "a.index") as index:
-        return imported_columns(adapter, split, index, first, count, models)
+        return imported_columns(adapter, split, index, range(first, first + count), models)
 
 
 def test_both_hands_come_back(release: Path, tmp_path: Path, hands) -> None:

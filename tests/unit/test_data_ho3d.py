@@ -36,7 +36,7 @@ def columns(root: Path, split: str, models: dict, version: str = "v2") -> dict:
     path = root.parent / f"{split}.index"
     adapter.make_index(split, path)
     with Index(path) as index:
-        return imported_columns(adapter, split, index, 0, adapter.count(split), models)
+        return imported_columns(adapter, split, index, range(adapter.count(split)), models)
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])

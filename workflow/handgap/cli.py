@@ -9,6 +9,7 @@ from handgap.core.errors import HandgapError, printable, run_step
 from handgap.hands.convert.cli import app as convert
 from handgap.hands.fit.cli import fit_hand
 from handgap.render.cli import app as render
+from handgap.report.inspect_dataset import inspect_dataset
 from handgap.use.cli import export_model, predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ app.add_typer(render, name="render")
 app.command("fit-hand")(fit_hand)
 app.command()(predict)
 app.command("export-model")(export_model)
+app.command("inspect-dataset")(inspect_dataset)
 StoreArgument = Annotated[Path, typer.Argument(help="a store (.h5)")]
 
 

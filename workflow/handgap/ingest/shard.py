@@ -1,6 +1,7 @@
 """One shard of an imported dataset: read, complete, check."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,30 @@ def load_hands(right: Path | None, left: Path | None) -> Hands:
     }
 
 
-def imported_columns(
-    adapter: Adapter, split: str, index: Index, first: int, count: int, hands: Hands
-) -> dict[str, object]:
-    """Columns of a shard, as `core.store.write_store` takes them.
+def imported_columns(adapter: Adapter, split: str, index: Index, ids: Sequence[int], hands: Hands) -> dict[str, object]:
+    """Columns of a shard, as `core.store.write_store` takes them: those of `flagged_columns`.
+
+    Raises:
+        CorruptFileError: the split has fewer rows, or most of these are faulty: then the files are not what they
+            should be, and the most frequent fault is told.
+        ConfigError: see `complete`.
+    """
+    columns, faulty = flagged_columns(adapter, split, index, ids, hands)
+    labelled = int((columns["valid"] | faulty).sum())
+    if faulty.sum() > MOST * labelled:
+        bad = np.flatnonzero(faulty)
+        common = Counter(_kind(columns["flag"][row]) for row in bad).most_common(1)[0][0]
+        row = next(row for row in bad if _kind(columns["flag"][row]) == common)
+        problem = f"{len(bad)} of {labelled} samples from id {ids[0]} on are faulty; "
+        problem += f"{columns['name'][row]}: {columns['flag'][row]}"
+        raise CorruptFileError(adapter.root, problem, f"compare its layout with docs/datasets.md ({adapter.title})")
+    return columns
+
+
+def flagged_columns(
+    adapter: Adapter, split: str, index: Index, ids: Sequence[int], hands: Hands
+) -> tuple[dict[str, object], np.ndarray]:
+    """Rows of a split, completed and checked.
 
     A row is valid if its picture can be read and its labels pass `data.adapters.checks`; otherwise `flag` says why.
 
@@ -39,32 +60,25 @@ def imported_columns(
         adapter: the dataset.
         split: one of its splits.
         index: that split's index.
-        first: id of the first row.
-        count: rows.
+        ids: rows, increasing.
         hands: annotation hands that complete the labels; none to keep what the files have.
 
+    Returns:
+        Columns, and (N,) bool: rows where something is wrong with the files, and not just left out by the dataset.
+
     Raises:
-        CorruptFileError: the split has fewer rows, or most of these are faulty: then the files are not what they
-            should be, and the most frequent fault is told.
+        CorruptFileError: the split has fewer rows.
         ConfigError: see `complete`.
     """
-    rows = read_rows(adapter, split, index, first, count)
+    rows = read_rows(adapter, split, index, ids)
     columns = complete(rows, adapter.pose_space, adapter.tips, hands)
     flags, faulty = list(columns["flag"]), rows.faulty.copy()
     found = label_faults(*(columns[name] for name in ("joints", "vertices", "K", "side")))
     for row, fault in enumerate(found):
         if fault and not flags[row]:
             flags[row], faulty[row] = fault, True
-    labelled = np.array([not flag for flag in flags]) | faulty
-    if faulty.sum() > MOST * labelled.sum():
-        bad = np.flatnonzero(faulty)
-        common = Counter(_kind(flags[row]) for row in bad).most_common(1)[0][0]
-        row = next(row for row in bad if _kind(flags[row]) == common)
-        example = f"{columns['name'][row]}: {flags[row]}"
-        problem = f"{len(bad)} of {labelled.sum()} samples from id {first} on are faulty; {example}"
-        raise CorruptFileError(adapter.root, problem, f"compare its layout with docs/datasets.md ({adapter.title})")
     columns["flag"], columns["valid"] = flags, np.array([not flag for flag in flags])
-    return columns
+    return columns, faulty
 
 
 def _kind(flag: str) -> str:

@@ -47,8 +47,9 @@ def shard(
     # neither where the files lie nor how many there are changes a row
     config = settings_hash(options.model_dump(mode="json", exclude={"root", "labels", "splits"}))
     parents = [file_sha256(path) for path in (index, hand, left_hand) if path is not None]
+    ids = range(first, first + count)
     with Index(index) as opened:
-        columns = imported_columns(adapter, split, opened, first, count, load_hands(hand, left_hand))
+        columns = imported_columns(adapter, split, opened, ids, load_hands(hand, left_hand))
     extra = {"dataset": adapter.title, "licence": adapter.licence, "tips": adapter.tips}
     write_store(out, columns, study=study, seed=seed, code=code, config=config, parents=parents, extra=extra)
     typer.echo(summary(columns))

@@ -181,20 +181,20 @@ class Adapter(ABC):
             file.attrs["kind"], file.attrs["split"] = type(self.options).__name__, split
             file.attrs["pictures"] = self.pictures(split)
 
-    def samples(self, split: str, index: Index, first: int, count: int) -> Iterator[tuple[int, Picture, Labels]]:
+    def samples(self, split: str, index: Index, ids: Sequence[int]) -> Iterator[tuple[int, Picture, Labels]]:
         """Rows of a split by id: the picture's number, the picture, and the labels of the row's hand.
 
         Raises:
             CorruptFileError: the split has fewer rows.
         """
         total, per_picture = int(index.attrs["pictures"]) * len(self.hands), len(self.hands)
-        if first + count > total:
-            problem = f"{self.title}, split {split}, has {total} rows, and {first + count} were asked for"
+        if max(ids) >= total:
+            problem = f"{self.title}, split {split}, has {total} rows, and {max(ids) + 1} were asked for"
             raise CorruptFileError(
                 self.root, problem, f"set its `splits: {{{split}: {total}}}`, or fetch what is missing"
             )
         number, picture = -1, None
-        for row in range(first, first + count):
+        for row in ids:
             if row // per_picture != number:
                 number = row // per_picture
                 picture = self.picture(split, index, number)

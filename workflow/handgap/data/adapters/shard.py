@@ -1,5 +1,6 @@
 """Rows of a dataset as columns of a shard, before MANO completes them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ class Rows(NamedTuple):
     faulty: np.ndarray
 
 
-def read_rows(adapter: Adapter, split: str, index: Index, first: int, count: int) -> Rows:
+def read_rows(adapter: Adapter, split: str, index: Index, ids: Sequence[int]) -> Rows:
     """Read rows of a split by id; pictures one at a time, as bytes.
 
     Raises:
@@ -44,11 +45,9 @@ def read_rows(adapter: Adapter, split: str, index: Index, first: int, count: int
     """
     rows = [
         _row(adapter, split, number, picture, labels)
-        for number, picture, labels in track(
-            adapter.samples(split, index, first, count), count, f"import {adapter.title}"
-        )
+        for number, picture, labels in track(adapter.samples(split, index, ids), len(ids), f"import {adapter.title}")
     ]
-    columns: dict[str, object] = {"id": np.arange(first, first + count)}
+    columns: dict[str, object] = {"id": np.array(ids, np.int64)}
     for name in rows[0]:
         values = [row[name] for row in rows]
         keep = isinstance(values[0], str) or name in ("image", "mask", "depth")
@@ -63,7 +62,8 @@ def read_rows(adapter: Adapter, split: str, index: Index, first: int, count: int
 
 def _row(adapter: Adapter, split: str, number: int, picture: Picture, labels: Labels) -> dict[str, object]:
     image, trouble = read_picture(picture.image)
-    fault, (width, height) = labels.fault or trouble, adapter.size
+    (width, height), fault = adapter.size, labels.fault or trouble
+    fault = fault.replace(f"{adapter.root}/", "")  # a shard does not know where the files were
     row: dict[str, object] = {
         "name": picture.name,
         "image": stand_in(adapter.size) if image is None else image,
