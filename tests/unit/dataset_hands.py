@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from handgap.core.config.imported import Imported
 from handgap.core.conventions import MANO_TO_SIMPLE, Side
 from handgap.core.geometry import project
 from handgap.core.seeds import rng
+from handgap.data.adapters.index import Index
+from handgap.data.adapters.registry import open_adapter
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.ingest.shard import imported_columns
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from toys import draw_hand, toy_hand
@@ -124,3 +128,20 @@ def inside(joints: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> float:
     """Share of joints (N, 21, 3) that project into a picture of (width, height)."""
     uv = project(joints, K)
     return float(((uv >= 0) & (uv <= size)).all(-1).mean())
+
+
+def import_split(options: Imported, split: str, models: dict[Side, AnnotationHand], folder: Path) -> dict[str, object]:
+    """All rows of a split, by way of its index."""
+    adapter = open_adapter(options)
+    path = folder / f"{split}.index"
+    adapter.make_index(split, path)
+    with Index(path) as index:
+        rows = int(index.attrs["pictures"]) * len(adapter.hands)
+        assert adapter.count(split) == rows
+        return imported_columns(adapter, split, index, range(rows), models)
+
+
+def largest(got: np.ndarray, truth: np.ndarray) -> float:
+    """Greatest difference."""
+    assert got.shape == truth.shape, (got.shape, truth.shape)
+    return float(np.abs(got - truth).max())

@@ -4,7 +4,7 @@ A dataset's pose may leave out the mean pose, be coefficients, turn the hand in 
 with a root in place of a translation. Here all become axis-angle with the mean pose added, in the OpenCV camera.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from handgap.core.conventions import MIDDLE_MCP, Side
 from handgap.core.errors import ConfigError
-from handgap.data.adapters.adapter import PoseSpace
+from handgap.data.adapters.adapter import Adapter, PoseSpace
 from handgap.data.adapters.shard import Rows
 from handgap.hands.annotation_hand import MODEL_TIPS, AnnotationHand
 
@@ -22,20 +22,19 @@ RESIDUAL = "mano_residual_mm"
 Hands = Mapping[Side, AnnotationHand]
 
 
-def complete(rows: Rows, space: PoseSpace | None, tips: str, hands: Hands) -> dict[str, object]:
+def complete(adapter: Adapter, rows: Rows, hands: Hands) -> dict[str, object]:
     """Columns of a shard out of a dataset's rows.
 
     Args:
-        rows: the dataset's rows.
-        space: how it writes poses; None if it has none.
-        tips: fingertips of its joints, a key of `conventions.TIP_VERTICES`.
+        adapter: the dataset: how it writes poses, and what its joints are.
+        rows: its rows.
         hands: the annotation hand of each side; none to keep what the files have.
 
     Returns:
-        The columns of `rows`, with pose, shape and trans (nan where unknown), vertices and joints of the hand model
-        where the dataset has parameters but no such labels, and `mano_residual_mm`: how far the model's vertices (its
-        joints, if the dataset has no vertices) are from the labels, mean over them, nan where there is nothing to
-        compare.
+        The columns of `rows`, with pose, shape and trans (nan where unknown); vertices and joints of the hand model
+        where the dataset has parameters but no such labels, and joints regressed from its vertices where it has these
+        alone; and `mano_residual_mm`: how far the model's vertices (its joints, if the dataset has no vertices) are
+        from the labels, mean over them, nan where there is nothing to compare.
 
     Raises:
         ConfigError: there is no model of a side that has parameters.
@@ -46,21 +45,40 @@ def complete(rows: Rows, space: PoseSpace | None, tips: str, hands: Hands) -> di
     columns[RESIDUAL] = np.full(count, np.nan, np.float32)
     for name in ("joints", "vertices"):
         columns[name] = columns[name].copy()
-    if space is None or not hands:
-        return columns
-    known = np.isfinite(rows.parameters["pose"]).all(1) & np.isfinite(rows.parameters["shape"]).all(1)
-    known &= np.isfinite(rows.parameters["trans"]).all(1) | np.isfinite(rows.parameters["root"]).all(1)
-    for side in Side:
-        chosen = np.flatnonzero(known & (columns["side"] == side))
-        if len(chosen) == 0:
-            continue
-        if side not in hands:
-            raise ConfigError(
-                f"{side.name.lower()} hand", "no model of it was given", "convert MANO's, or set mano: false"
-            )
-        hand = released_left(hands[side]) if side is Side.LEFT and space.released_left else hands[side]
-        _complete_side(columns, rows, chosen, space, tips, hand)
+    space = adapter.pose_space
+    if space is not None and hands:
+        known = np.isfinite(rows.parameters["pose"]).all(1) & np.isfinite(rows.parameters["shape"]).all(1)
+        known &= np.isfinite(rows.parameters["trans"]).all(1) | np.isfinite(rows.parameters["root"]).all(1)
+        for side, chosen in _by_side(columns["side"], known):
+            hand = _model(hands, side)
+            hand = released_left(hand) if side is Side.LEFT and space.released_left else hand
+            _complete_side(columns, rows, chosen, space, adapter.tips, hand)
+    if adapter.regressed and hands:
+        for side, chosen in _by_side(columns["side"], np.isfinite(columns["vertices"]).all((1, 2))):
+            hand = _model(hands, side)
+            vertices = torch.from_numpy(columns["vertices"][chosen])
+            columns["joints"][chosen] = hand.regress_joints(vertices, _tips(hand, adapter.tips)).numpy()
     return columns
+
+
+def _by_side(side: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[Side, np.ndarray]]:
+    """Rows wanted, of each side that has some."""
+    for which in Side:
+        rows = np.flatnonzero(wanted & (side == which))
+        if len(rows):
+            yield which, rows
+
+
+def _model(hands: Hands, side: Side) -> AnnotationHand:
+    if side not in hands:
+        cure = "convert MANO's, or set the dataset's `mano: false`"
+        raise ConfigError(f"{side.name.lower()} hand", "no model of it was given", cure)
+    return hands[side]
+
+
+def _tips(hand: AnnotationHand, tips: str) -> str:
+    """The dataset's table of fingertips, if the model's mesh is the one that it is of."""
+    return tips if hand.topology == "mano" else MODEL_TIPS
 
 
 def _complete_side(
@@ -82,7 +100,7 @@ def _complete_side(
         wrist = wrist.double().numpy()
         moved = wrist + given["trans"].double().numpy()
         trans = np.einsum("bij,bj->bi", rotation, moved) + translation - wrist
-        posed = hand(pose, given["shape"], torch.zeros(len(chosen), 3), tips if hand.topology == "mano" else MODEL_TIPS)
+        posed = hand(pose, given["shape"], torch.zeros(len(chosen), 3), _tips(hand, tips))
         middle = hand.regress_joints(posed.vertices)[:, MIDDLE_MCP].double().numpy()
         root = np.einsum("bij,bj->bi", rotation, given["root"].double().numpy()) + translation
         trans = np.where(np.isfinite(trans), trans, root - middle)

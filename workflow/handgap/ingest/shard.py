@@ -71,7 +71,7 @@ def flagged_columns(
         ConfigError: see `complete`.
     """
     rows = read_rows(adapter, split, index, ids)
-    columns = complete(rows, adapter.pose_space, adapter.tips, hands)
+    columns = complete(adapter, rows, hands)
     flags, faulty = list(columns["flag"]), rows.faulty.copy()
     found = label_faults(*(columns[name] for name in ("joints", "vertices", "K", "side")))
     for row, fault in enumerate(found):

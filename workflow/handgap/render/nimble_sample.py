@@ -17,7 +17,13 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from handgap.core.conventions import FINGERTIPS, N_ANNOTATION_VERTICES, N_JOINTS, TIP_VERTICES
+from handgap.core.conventions import (
+    FINGERTIPS,
+    HANDSYNTHESIS_TO_SIMPLE,
+    N_ANNOTATION_VERTICES,
+    N_JOINTS,
+    TIP_VERTICES,
+)
 from handgap.core.errors import CorruptFileError
 from handgap.core.images import decode_rgb
 from handgap.render.spec import GeometryError
@@ -25,8 +31,6 @@ from handgap.render.spec import GeometryError
 SKIN, JOINTS, VERTICES = "skin.obj", "joints.json", "manov.json"
 MAPS = {"diffuse": "diffuse.png", "normal": "normal.png", "specular": "spec.png"}
 VERTEX_LINE = re.compile(r"^[ \t]*v[ \t].*$", re.MULTILINE)
-# wrist, index, middle, pinky, ring, thumb, each from base to tip -> simple order
-TO_SIMPLE = np.array([0, 17, 18, 19, 20, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 9, 10, 11, 12])
 HAND_SIZE = (0.06, 0.6)  # metres, diagonal of the box around a fist's joints and around a hand with its forearm
 OFF_SKIN = 0.04  # metres a label may lie from the nearest vertex: joints lie within the flesh
 OFF_TIP = 0.01  # metres from a fingertip's joint to its vertex
@@ -67,7 +71,7 @@ def read_sample(folder: Path, *, textured: bool = True) -> NimbleSample:
     points, faces, uv, uv_faces = parse_obj(_read(folder / SKIN, digest).decode("latin-1"))
     points = _metres(points, SKIN)
     tree = cKDTree(points)
-    joints = _labels(folder / JOINTS, (N_JOINTS, 3), tree, digest)[TO_SIMPLE]
+    joints = _labels(folder / JOINTS, (N_JOINTS, 3), tree, digest)[HANDSYNTHESIS_TO_SIMPLE]
     vertices = None
     if (folder / VERTICES).exists():
         vertices = _labels(folder / VERTICES, (N_ANNOTATION_VERTICES, 3), tree, digest)

@@ -14,12 +14,11 @@ from pydantic import ConfigDict, Field, ValidationError
 from scipy.spatial.transform import Rotation
 
 from handgap.core.config.base import Section
-from handgap.core.conventions import MaskLabel
+from handgap.core.conventions import HANDSYNTHESIS_FOCAL, MaskLabel
 from handgap.core.errors import ConfigError, MissingAssetError
 from handgap.core.images import decode_rgb
 from handgap.render.spec import Lamp, MappedMaterial, MeshPart, Panorama, PlainWorld, World
 
-FOCAL = 355.0  # px, at any image size
 CAMERAS = (  # location in metres and Euler angles XYZ in degrees of each view, in Blender's world (z up)
     ((0.0, 0.0, 0.5), (0.0, 0.0, 0.0)),
     ((0.0, 0.0, -0.5), (0.0, 180.0, 0.0)),
@@ -112,7 +111,8 @@ def intrinsics(config: ReleasedConfig) -> np.ndarray:
 
     The release swaps height and width when it sets the image's size; that does not show in its square images.
     """
-    return np.array([[FOCAL, 0.0, config.res_w / 2], [0.0, FOCAL, config.res_h / 2], [0.0, 0.0, 1.0]])
+    focal = HANDSYNTHESIS_FOCAL
+    return np.array([[focal, 0.0, config.res_w / 2], [0.0, focal, config.res_h / 2], [0.0, 0.0, 1.0]])
 
 
 def extrinsics(view: int) -> np.ndarray:

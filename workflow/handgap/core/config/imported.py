@@ -135,6 +135,8 @@ class Ego3dHands(Imported):
     published: ClassVar[dict[str, int]] = {"train": 2 * 50_000, "test": 2 * 5_000}
 
     kind: Literal["ego3dhands"] = Field(description="what the files are")
+    train_folder: str = Field("combined_pose_train", description="folder of the training pictures' folders")
+    test_folder: str = Field("combined_pose_test", description="folder of the test pictures' folders")
 
 
 class Tzionas(Imported):

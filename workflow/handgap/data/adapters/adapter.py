@@ -97,6 +97,7 @@ class Adapter(ABC):
         sides: hands that occur, for the models needed.
         size: (width, height) of its pictures, px; of the grey ones that stand in for missing ones.
         pose_space: how it writes MANO's pose, or None if it has no such labels.
+        regressed: whether its joints are to be regressed from its vertices with the hand model.
         tips: fingertips of its joints, a key of `conventions.TIP_VERTICES`.
         masks, depths: splits that have these columns.
     """
@@ -109,6 +110,7 @@ class Adapter(ABC):
     sides: ClassVar[tuple[Side, ...]] = ONE_HAND
     size: ClassVar[tuple[int, int]]
     pose_space: ClassVar[PoseSpace | None] = None
+    regressed: ClassVar[bool] = False
     tips: ClassVar[str] = "freihand"
     masks: ClassVar[tuple[str, ...]] = ()
     depths: ClassVar[tuple[str, ...]] = ()
@@ -129,8 +131,11 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def write_index(self, split: str, index: IndexWriter) -> None:
+    def write_index(self, split: str, index: IndexWriter) -> int:
         """Fill the index of a split, streaming.
+
+        Returns:
+            How many pictures it has.
 
         Raises:
             MissingAssetError, CorruptFileError: a label file is absent or faulty.
@@ -176,10 +181,11 @@ class Adapter(ABC):
         self.check(split)
         with written_whole(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
             writer = IndexWriter(file, self.root)
-            self.write_index(split, writer)
+            pictures = self.write_index(split, writer)
             writer.finish()
-            file.attrs["kind"], file.attrs["split"] = type(self.options).__name__, split
-            file.attrs["pictures"] = self.pictures(split)
+            if pictures == 0:
+                raise CorruptFileError(self.root, f"split {split} of {self.title} is empty", f"fetch it: {self.source}")
+            file.attrs["kind"], file.attrs["split"], file.attrs["pictures"] = self.title, split, pictures
 
     def samples(self, split: str, index: Index, ids: Sequence[int]) -> Iterator[tuple[int, Picture, Labels]]:
         """Rows of a split by id: the picture's number, the picture, and the labels of the row's hand.

@@ -84,6 +84,13 @@ def label_faults(joints: np.ndarray, vertices: np.ndarray, K: np.ndarray, side: 
     return faults
 
 
+def unit_of(joints: np.ndarray) -> float | None:
+    """Metres in the unit of joints (N, 21, 3) of hands, by the median palm; None if no unit makes them hands."""
+    palm = float(np.median(np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=1)))
+    fitting = [factor for factor in (1.0, *_UNITS.values()) if PALM[0] <= palm * factor <= PALM[1]]
+    return fitting[0] if fitting else None
+
+
 def _size_fault(palm: float) -> str:
     for unit, factor in _UNITS.items():
         if PALM[0] <= palm * factor <= PALM[1]:

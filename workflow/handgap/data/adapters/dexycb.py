@@ -106,7 +106,7 @@ class DexYcbAdapter(Adapter):
         """Frames of the sequences times cameras."""
         return sum(meta["num_frames"] * len(cameras) for _, _, meta, cameras in self._seen(split))
 
-    def write_index(self, split: str, index: IndexWriter) -> None:
+    def write_index(self, split: str, index: IndexWriter) -> int:
         """Sequence, camera and frame of each picture; calibration as tables."""
         seen = self._seen(split)
         if not seen:
@@ -120,14 +120,13 @@ class DexYcbAdapter(Adapter):
         for number, (_, path, meta, cameras) in enumerate(seen):
             if sorted(map(str, meta["serials"])) != serials:
                 raise CorruptFileError(path / "meta.yml", f"serials are not {serials}", _CURE)
-            camera, frame = (
-                values.ravel() for values in np.meshgrid(cameras, range(meta["num_frames"]), indexing="ij")
-            )
+            frames = np.arange(meta["num_frames"], dtype=np.int32)
             index.append(
-                sequence=np.full(len(frame), number, np.int32),
-                camera=camera.astype(np.uint8),
-                frame=frame.astype(np.int32),
+                sequence=np.full(len(cameras) * len(frames), number, np.int32),
+                camera=np.repeat(np.array(cameras, np.uint8), len(frames)),
+                frame=np.tile(frames, len(cameras)),
             )
+        return self.pictures(split)
 
     def _intrinsics(self, serial: str) -> np.ndarray:
         path = self.root / "calibration/intrinsics" / f"{serial}_640x480.yml"

@@ -106,6 +106,19 @@ def read_lines(path: Path, cure: str) -> list[str]:
     return lines
 
 
+def read_frames(path: Path, cure: str) -> list[str]:
+    """Lines `sequence/frame` of a list of samples.
+
+    Raises:
+        CorruptFileError: a line is something else, or there is none.
+    """
+    names = read_lines(path, cure)
+    for name in names:
+        if name.count("/") != 1:
+            raise CorruptFileError(path, f"'{name}' is not sequence/frame", cure)
+    return names
+
+
 def shaped(value: object, shape: tuple[int, ...], path: Path, entry: object, cure: str) -> np.ndarray:
     """Numbers as float32 of a shape.
 

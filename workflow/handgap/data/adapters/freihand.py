@@ -53,13 +53,16 @@ class FreiHandAdapter(Adapter):
         entries = sum(len(piece["K"]) for piece in json_columns({"K": (path, (3, 3))}, PIECE, _CURE))
         return entries * (self._versions if split == "train" else 1)
 
-    def write_index(self, split: str, index: IndexWriter) -> None:
+    def write_index(self, split: str, index: IndexWriter) -> int:
         """Labels, one row for each entry of the files, not for each picture."""
         folder = _FOLDERS[split]
         files = {name: (self.root / f"{folder}_{name}.json", shape) for name, shape in _LABELS.items()}
         files = {name: item for name, item in files.items() if split == "train" or item[0].is_file()}
+        entries = 0
         for piece in json_columns(files, PIECE, _CURE):
             index.append(**piece)
+            entries += len(piece["K"])
+        return entries * (self._versions if split == "train" else 1)
 
     def picture(self, split: str, index: Index, number: int) -> Picture:
         """Labels of entry `number` mod 32,560; in the frame of an OpenCV camera, metres, simple order."""
@@ -68,22 +71,26 @@ class FreiHandAdapter(Adapter):
             entries //= self._versions
         entry = number % entries
         image = self.root / folder / "rgb" / f"{number:08d}.jpg"
-        K = index.column("K", entry)
-        if "xyz" not in index:
-            return Picture(image.stem, image, [Labels(K=K, absent=_UNRELEASED)])
-        labels = Labels(K=K, joints=index.column("xyz", entry))
-        if "verts" in index:
-            labels = replace(labels, vertices=index.column("verts", entry))
-        if "mano" in index:
-            mano = index.column("mano", entry)[0]
-            labels = replace(labels, pose=mano[:48], shape=mano[48:58], root=root_of(mano, K))
-        mask, trouble = None, ""
+        labels, mask, trouble = self.labels(index, entry), None, ""
         if split == "train":
             pixels, trouble = read_pixels(self.root / folder / "mask" / f"{entry:08d}.jpg")
             if pixels is not None:
                 # one channel or three alike; JPEG leaves other values than 0 and 255
                 mask = np.uint8(pixels.reshape(*pixels.shape[:2], -1)[..., 0] > 127) * np.uint8(MaskLabel.HAND)
         return Picture(image.stem, image, [replace(labels, mask=mask, fault=trouble)])
+
+    def labels(self, index: Index, entry: int) -> Labels:
+        """Labels of an entry of the label files."""
+        K = index.column("K", entry)
+        if "xyz" not in index:
+            return Labels(K=K, absent=_UNRELEASED)
+        labels = Labels(K=K, joints=index.column("xyz", entry))
+        if "verts" in index:
+            labels = replace(labels, vertices=index.column("verts", entry))
+        if "mano" in index:
+            mano = index.column("mano", entry)[0]
+            labels = replace(labels, pose=mano[:48], shape=mano[48:58], root=root_of(mano, K))
+        return labels
 
 
 def root_of(mano: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from handgap.core.conventions import MANO_TO_SIMPLE
 from handgap.core.errors import CorruptFileError
 from handgap.core.pickles import read_pickle
 from handgap.data.adapters.adapter import Adapter, Labels, Picture, PoseSpace
-from handgap.data.adapters.files import Need, json_columns, read_lines
+from handgap.data.adapters.files import Need, json_columns, read_frames
 from handgap.data.adapters.index import Index, IndexWriter
 from handgap.data.adapters.sample_file import labels_from, numbers
 
@@ -49,25 +49,20 @@ class Ho3dAdapter(Adapter):
         return Need(f"{folder}/", archive), Need(f"{folder}.txt", archive)
 
     def _list(self, split: str) -> list[str]:
-        path = self.root / f"{_FOLDERS[split]}.txt"
-        names = read_lines(path, self._cure)
-        for name in names:
-            if name.count("/") != 1:
-                raise CorruptFileError(path, f"'{name}' is not sequence/frame", self._cure)
-        return names
+        return read_frames(self.root / f"{_FOLDERS[split]}.txt", self._cure)
 
     def pictures(self, split: str) -> int:
         """Lines of the list."""
         return len(self._list(split))
 
-    def write_index(self, split: str, index: IndexWriter) -> None:
+    def write_index(self, split: str, index: IndexWriter) -> int:
         """Names, and the labels of the evaluation split if they are there."""
         names = self._list(split)
         files = {name: (self.root / f"evaluation_{name}.json", shape) for name, shape in _TRUTH.items()}
         present = [path for path, _ in files.values() if path.is_file()]
         if split == "train" or not present:
             index.append(name=names)
-            return
+            return len(names)
         done = 0
         for piece in json_columns(files, PIECE, self._cure):
             count = len(piece["xyz"])
@@ -78,6 +73,7 @@ class Ho3dAdapter(Adapter):
         if done != len(names):
             problem = f"has not the {len(names)} entries that evaluation.txt lists"
             raise CorruptFileError(present[0], problem, "take both from the same version of HO3D")
+        return done
 
     def picture(self, split: str, index: Index, number: int) -> Picture:
         """Labels out of the frame's pickle, or of the evaluation files."""
