@@ -16,7 +16,7 @@ from handgap.core.config.segment import GROUNDING_DINO, SEGMENTERS, VOCAB
 from handgap.core.config.study import parse_study
 from handgap.core.errors import HandgapError
 from handgap.core.provenance import code_of, settings_hash
-from handgap.data.adapters.registry import sides_of
+from handgap.data.adapters.registry import adapter_code, sides_of
 
 try:
     STUDY = parse_study(
@@ -106,7 +106,12 @@ def one_of(names):
 def import_settings(dataset):
     """What an imported dataset's rows depend on: not how many are taken."""
     values = STUDY.datasets[dataset].model_dump(mode="json")
-    return json.dumps(values | {"splits": dict.fromkeys(values["splits"], 1)})
+    return json.dumps(values | {"splits": {"train": 1}})
+
+
+def import_code(dataset, step):
+    """Hash of a step and of the dataset's own adapter, so that another one's edit concerns nobody else."""
+    return settings_hash([code_of(step), adapter_code(STUDY.datasets[dataset])])
 
 
 def import_hands(dataset):

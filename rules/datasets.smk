@@ -41,7 +41,7 @@ rule index_dataset:
         mem_mb=mem("mem"),
         runtime=runtime("mem"),
     params:
-        code=code_of("data.adapters.registry"),
+        code=lambda wildcards: import_code(wildcards.dataset, "data.adapters.registry"),
         settings=lambda wildcards: import_settings(wildcards.dataset),
     message:
         "Listing {wildcards.dataset}/{wildcards.split}"
@@ -69,7 +69,7 @@ rule import_dataset:
         mem_mb=mem("cpu"),
         runtime=runtime("cpu"),
     params:
-        code=code_of("ingest.step"),
+        code=lambda wildcards: import_code(wildcards.dataset, "ingest.step"),
         settings=lambda wildcards: import_settings(wildcards.dataset),
         hands=hand_options,
         first=first_id,

@@ -43,6 +43,9 @@ NIMBLE_TO_SIMPLE = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 
 # (Li et al. 2022; NIMBLE_model).
 NIMBLE_BONES = np.unique(NIMBLE_PARENTS[1:])
 
+# x right, y up, z backward -> x right, y down, z forward: HO3D, H2O-3D and others write the former.
+OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0])
+
 # HandSynthesis' joints.json: wrist, index, middle, pinky, ring, thumb, each from base to tip -> simple order.
 HANDSYNTHESIS_TO_SIMPLE = np.array(
     [0, 17, 18, 19, 20, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 9, 10, 11, 12],

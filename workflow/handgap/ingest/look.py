@@ -10,11 +10,12 @@ from handgap.core.conventions import MIDDLE_MCP, WRIST, Side
 from handgap.core.errors import HandgapError
 from handgap.core.geometry import project
 from handgap.core.images import decode_rgb
-from handgap.core.provenance import code_of, settings_hash
+from handgap.core.provenance import settings_hash
 from handgap.data.adapters.adapter import Adapter
 from handgap.data.adapters.checks import finger_bend
 from handgap.data.adapters.files import missing_of
 from handgap.data.adapters.index import Index
+from handgap.data.adapters.registry import adapter_code
 from handgap.ingest.complete import RESIDUAL, Hands
 from handgap.ingest.shard import flagged_columns
 
@@ -109,5 +110,5 @@ def _fingerprint(adapter: Adapter, split: str) -> str:
     """Short hash of what an index depends on: settings, code, and size and time of the files in the folder."""
     entries = [path for path in adapter.root.iterdir()] + [adapter.root / need.path for need in adapter.needs(split)]
     listing = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in set(entries))
-    code = code_of("data.adapters.registry")
+    code = adapter_code(adapter.options)
     return settings_hash([adapter.options.model_dump(mode="json"), split, code, str(adapter.root.resolve()), listing])

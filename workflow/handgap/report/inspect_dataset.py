@@ -54,9 +54,11 @@ def inspect_dataset(
     hands = load_hands(*(path if path.is_file() else None for path in (hand, left_hand)))
     if any(side not in hands for side in adapter.sides):
         hands = {}
-    looks = [look_at(adapter, one, state, hands, rows) for one in split or present_splits(adapter)]
-
-    console = Console()
+    console, looks = Console(highlight=False), []
+    for one in split or present_splits(adapter):
+        # said at once: an index can take minutes
+        console.print(f"{one}: {adapter.count(one)} rows")
+        looks.append(look_at(adapter, one, state, hands, rows))
     table = Table("", title=f"{adapter.title} in {folder}", title_justify="left")
     for look in looks:
         table.add_column(look.split, justify="right")
@@ -66,11 +68,11 @@ def inspect_dataset(
     console.print(f"licence: {adapter.licence}")
     for look in looks:
         for reason, count in look.flags.most_common(10):
-            console.print(f"{look.split}: {count} x {reason}", highlight=False, soft_wrap=True)
+            console.print(f"{look.split}: {count} x {reason}", soft_wrap=True)
     if not hands and adapter.pose_space:
         console.print("no hand model: parameters were not compared with the labels (docs/licensed_models.md)")
     counts = ", ".join(f"{look.split}: {look.rows}" for look in looks)
-    console.print(f"for the configuration: splits: {{{counts}}}", highlight=False)
+    console.print(f"for the configuration: splits: {{{counts}}}")
     target = out or Path(f"{name}.png")
     tiles = dataset_tiles(looks, SHOWN)
     save_sheet(target, contact_sheet(tiles, f"{adapter.title}: {folder.name}", counts, columns=4, size=288))

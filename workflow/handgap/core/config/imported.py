@@ -15,6 +15,7 @@ class Imported(Section):
 
     published: ClassVar[dict[str, int]] = {}  # rows of each split, where the authors state them
 
+    kind: str
     root: str = Field(description="folder of the dataset, laid out as published (docs/datasets.md)")
     splits: dict[Name, Count] = Field(
         {},

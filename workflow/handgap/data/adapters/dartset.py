@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from handgap.core.conventions import OPENGL_TO_OPENCV
 from handgap.core.errors import CorruptFileError
 from handgap.core.pickles import read_pickle
 from handgap.data.adapters.adapter import Adapter, Labels, Picture, PoseSpace
 from handgap.data.adapters.files import Need
-from handgap.data.adapters.ho3d import OPENGL_TO_OPENCV
 from handgap.data.adapters.index import Index, IndexWriter
 from handgap.data.adapters.sample_file import labels_from, numbers
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from handgap.core.conventions import MANO_TO_SIMPLE, Side
+from handgap.core.conventions import MANO_TO_SIMPLE, OPENGL_TO_OPENCV, Side
 from handgap.core.pickles import read_pickle
 from handgap.data.adapters.adapter import TWO_HANDS, Adapter, Labels, Picture, PoseSpace
 from handgap.data.adapters.files import Need, read_frames
-from handgap.data.adapters.ho3d import OPENGL_TO_OPENCV
 from handgap.data.adapters.index import Index, IndexWriter
 from handgap.data.adapters.sample_file import labels_from, numbers
 

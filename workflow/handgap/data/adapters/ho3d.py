@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from handgap.core.config.imported import Ho3d
-from handgap.core.conventions import MANO_TO_SIMPLE
+from handgap.core.conventions import MANO_TO_SIMPLE, OPENGL_TO_OPENCV
 from handgap.core.errors import CorruptFileError
 from handgap.core.pickles import read_pickle
 from handgap.data.adapters.adapter import Adapter, Labels, Picture, PoseSpace
@@ -19,7 +19,6 @@ from handgap.data.adapters.files import Need, json_columns, read_frames
 from handgap.data.adapters.index import Index, IndexWriter
 from handgap.data.adapters.sample_file import labels_from, numbers
 
-OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0])
 PIECE = 256
 _FOLDERS = {"train": "train", "test": "evaluation"}
 _TRUTH = {"xyz": (21, 3), "verts": (778, 3)}

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from handgap.core.conventions import MaskLabel, Side
+from handgap.core.conventions import OPENGL_TO_OPENCV, MaskLabel, Side
 from handgap.core.errors import CorruptFileError
 from handgap.core.pickles import read_pickle
 from handgap.data.adapters.adapter import TWO_HANDS, Adapter, Labels, Picture
 from handgap.data.adapters.files import Need, read_pixels
-from handgap.data.adapters.ho3d import OPENGL_TO_OPENCV
 from handgap.data.adapters.index import Index, IndexWriter
 from handgap.data.adapters.sample_file import labels_from, numbers
 
