@@ -132,6 +132,40 @@ def hand_options(wildcards, input):
     )
 
 
+# --- hand models: labels of proxies are the open hand's, of imported datasets MANO's; their meshes differ
+
+OPEN = {
+    "annotation": "open_mano",
+    "render": "open_nimble",
+    "textures": "open_nimble_textures",
+}
+LICENSED = {"annotation": "mano", "render": "nimble", "textures": "nimble_textures"}
+
+
+def hand_models(dataset):
+    return OPEN if dataset in PROXIES else LICENSED
+
+
+def model_of(part):
+    """Input function: the model that goes with the labels of the wildcards' dataset."""
+    return lambda wildcards: f"{MODELS}/{hand_models(wildcards.dataset)[part]}.npz"
+
+
+def recipe_hands(wildcards):
+    """The models that go with a recipe's datasets, and with the dataset it is applied to if there is one."""
+    sources = STUDY.recipes[wildcards.recipe].sources
+    datasets = [source.dataset for source in sources]
+    datasets += [wildcards.dataset] if "dataset" in wildcards.keys() else []
+    names = {dataset: hand_models(dataset)["annotation"] for dataset in datasets}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{dataset}: {name}" for dataset, name in names.items())
+        raise WorkflowError(
+            f"recipes.{wildcards.recipe}: its datasets, and those it is tested on, have different meshes ({listed})\n"
+            "  cure: keep rendered and imported datasets apart"
+        )
+    return hand_models(datasets[0])
+
+
 # --- shards
 
 
@@ -213,7 +247,8 @@ def backbone_asset(wildcards):
 
 def mesh_hierarchy(wildcards):
     network = STUDY.networks[wildcards.network]
-    return f"{MODELS}/open_mano_hierarchy.npz" if network.needs_hierarchy else []
+    hand = recipe_hands(wildcards)["annotation"]
+    return f"{MODELS}/{hand}_hierarchy.npz" if network.needs_hierarchy else []
 
 
 def prior_shards(wildcards):
@@ -221,6 +256,7 @@ def prior_shards(wildcards):
     return [
         path
         for dataset in STUDY.prior.datasets or STUDY.datasets
+        if "train" in STUDY.datasets[dataset].splits
         for path in shards("real", dataset, "train")
     ]
 
@@ -324,7 +360,7 @@ def training_devices(wildcards):
 def joint_labels(wildcards):
     """The render hand, if its joints are the recipe's labels."""
     nimble = STUDY.recipes[wildcards.recipe].joints == "nimble"
-    return f"{MODELS}/open_nimble.npz" if nimble else []
+    return f"{MODELS}/{recipe_hands(wildcards)['render']}.npz" if nimble else []
 
 
 def launcher(wildcards):

@@ -4,8 +4,8 @@
 rule fit_shard:
     input:
         real="<results>/real/{dataset}/{split}/{shard}.h5",
-        mano=f"{MODELS}/open_mano.npz",
-        nimble=f"{MODELS}/open_nimble.npz",
+        mano=model_of("annotation"),
+        nimble=model_of("render"),
     output:
         "<results>/fit/{dataset}/{split}/{shard}.h5",
     log:

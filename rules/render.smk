@@ -49,8 +49,8 @@ rule render_real:
 rule render_synthetic:
     input:
         fit="<results>/fit/{dataset}/{split}/{shard}.h5",
-        nimble=f"{MODELS}/open_nimble.npz",
-        textures=f"{MODELS}/open_nimble_textures.npz",
+        nimble=model_of("render"),
+        textures=model_of("textures"),
         hdris=HDRI_ASSETS,
     output:
         "<results>/synthetic/{dataset}/{split}/{shard}.h5",

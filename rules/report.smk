@@ -189,8 +189,8 @@ rule draw_fit:
     input:
         fit=lambda wildcards: shards("fit", wildcards.dataset, "train"),
         real=lambda wildcards: shards("real", wildcards.dataset, "train"),
-        nimble=f"{MODELS}/open_nimble.npz",
-        mano=f"{MODELS}/open_mano.npz",
+        nimble=model_of("render"),
+        mano=model_of("annotation"),
     output:
         sheet=report(
             "<results>/gallery/fit-{dataset}.jpg",

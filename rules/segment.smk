@@ -4,7 +4,7 @@
 rule segment_shard:
     input:
         real="<results>/real/{dataset}/{split}/{shard}.h5",
-        mano=f"{MODELS}/open_mano.npz",
+        mano=model_of("annotation"),
         weights=f"results/assets/{SEGMENTER.asset}/asset.json",
         text=[f"results/assets/{found.asset}/asset.json" for found in TEXT_ASSETS],
     output:

@@ -7,7 +7,7 @@ rule train_network:
         keypoints=detected_keypoints,
         initial=initial_models,
         targets=amplitude_targets,
-        mano=f"{MODELS}/open_mano.npz",
+        mano=lambda wildcards: f"{MODELS}/{recipe_hands(wildcards)['annotation']}.npz",
         weights=backbone_asset,
         hierarchy=mesh_hierarchy,
         joints=joint_labels,
@@ -53,7 +53,7 @@ rule train_network:
 rule predict:
     input:
         model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
-        mano=f"{MODELS}/open_mano.npz",
+        mano=lambda wildcards: f"{MODELS}/{recipe_hands(wildcards)['annotation']}.npz",
         shards=split_shards("real"),
         hierarchy=mesh_hierarchy,
     output:

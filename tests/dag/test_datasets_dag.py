@@ -52,3 +52,26 @@ def test_a_recipe_of_imported_images(study_file) -> None:
         count = Counter(job.rule.name for job in workflow.dag.jobs)
     assert count["import_dataset"] == 3 + 2 and count["train_network"] == count["predict"] == 1
     assert count["render_real"] == 0
+
+
+def test_imported_labels_go_with_the_licensed_hands(study_file) -> None:
+    study = study_file(
+        study="dag",
+        datasets={"frei": FREIHAND},
+        recipes={"frei": {"sources": [{"dataset": "frei", "images": "own"}], "amplitude": False}},
+    )
+    with planned(study, ["results/dag/predictions/cmr-frei-s0/frei-test.h5"]) as workflow:
+        jobs = {job.rule.name: job for job in workflow.dag.jobs}
+    used = {str(path) for job in jobs.values() for path in job.input if "/models/" in str(path)}
+    assert {Path(path).stem for path in used} == {"mano", "mano_hierarchy", "nimble", "nimble_textures"}
+
+
+@pytest.mark.parametrize("target", ["mixed-s0/proxyfrei", "real-s0/frei"])
+def test_meshes_of_two_hands_are_not_mixed(study_file, target: str) -> None:
+    sources = [{"dataset": name, "images": "real"} for name in ("frei", "proxyfrei")]
+    recipes = {"mixed": {"sources": sources, "amplitude": False}}
+    study = study_file(study="dag", datasets={"frei": FREIHAND}, recipes=recipes)
+    wanted = [f"results/dag/predictions/simplehand-{target}-test.h5"]
+    with pytest.raises(Exception, match="different meshes") as error, planned(study, wanted):
+        pass
+    assert "keep rendered and imported datasets apart" in str(error.value)
