@@ -335,7 +335,7 @@ rule draw_reconstructions:
     input:
         model="<results>/train/{network}-{recipe}-s{run_seed}/model.pt",
         truth=split_shards("real"),
-        mano=f"{MODELS}/open_mano.npz",
+        mano=lambda wildcards: f"{MODELS}/{recipe_hands(wildcards)['annotation']}.npz",
     output:
         report(
             "<results>/gallery/reconstructions-{network}-{recipe}-s{run_seed}-{dataset}-{split}.jpg",

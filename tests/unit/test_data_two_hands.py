@@ -288,6 +288,7 @@ def test_interhand(tmp_path: Path, found) -> None:
     same_pictures(got)
     assert np.flatnonzero(~got["valid"]).tolist() == [5, 6], got["flag"]
     assert got["flag"][5] == "no left hand here" and "20 of 21 joints of the right hand" in got["flag"][6]
+    assert got["joint_valid"].sum(1).tolist() == [21, 21, 21, 21, 21, 0, 20, 21] and "visibility" not in got
     for side, rows in ROWS.items():
         good = got["valid"][rows]
         assert largest(got["joints"][rows][good], hands[side].kinematic[good]) < 1e-6

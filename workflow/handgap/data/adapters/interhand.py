@@ -143,17 +143,17 @@ class InterHandAdapter(Adapter):
             if not valid.all():
                 count, which = int(valid.sum()), side.name.lower()
                 absent = f"no label: {count} of 21 joints of the {which} hand" if count else f"no {which} hand here"
-                hands.append(Labels(side=side, visibility=valid, absent=absent, **frame))
+                hands.append(Labels(side=side, absent=absent, extras={"joint_valid": valid}, **frame))
                 continue
             labels = {"joints": index.column("world", int(world))[rows]}
             if mano >= 0 and np.isfinite(values := index.column("mano", int(mano))[side]).all():
                 labels |= {"pose": values[:48], "shape": values[48:58], "trans": values[58:]}
-            hands.append(Labels(side=side, visibility=valid, **frame, **labels))
+            hands.append(Labels(side=side, extras={"joint_valid": valid}, **frame, **labels))
         return Picture(name, image, hands)
 
     def extras(self, split: str) -> dict[str, np.ndarray]:
         """Which joints are annotated, none where it is not known."""
-        return {"visibility": np.zeros(N_JOINTS, bool)}
+        return {"joint_valid": np.zeros(N_JOINTS, bool)}
 
 
 def _flush(index: IndexWriter, names: list[str], rows: list[tuple[int, int, int]]) -> None:
