@@ -7,7 +7,7 @@ import pytest
 import torch
 from handgap.core.conventions import JOINT_PARENTS, Side
 from handgap.core.seeds import rng
-from handgap.data.adapters.checks import MIRRORED, bone_lengths, finger_bend, label_faults, unit_of
+from handgap.data.adapters.checks import MIRRORED, Fault, bone_lengths, finger_bend, label_faults, unit_of
 from handgap.hands.annotation_hand import AnnotationHand
 from toys import _rest_joints
 
@@ -29,7 +29,7 @@ def bent(angle: float) -> np.ndarray:
 
 def faults(joints: np.ndarray, side: Side = Side.RIGHT, **changes: np.ndarray) -> str:
     labels = {"joints": joints, "vertices": NO_VERTICES, "K": K[None], "side": np.array([side])} | changes
-    return label_faults(**labels)[0]
+    return label_faults(**labels)[0].reason
 
 
 def test_bones_are_those_to_the_parents() -> None:
@@ -75,10 +75,10 @@ def test_units_are_told_by_the_palm() -> None:
 
 
 def test_nearly_flat_mirrored_hands_are_told_together() -> None:
-    joints = np.repeat(bent(0.3) * [1, -1, 1], 4, 0)
+    joints = np.repeat(bent(0.4) * [1, -1, 1], 4, 0)
     side = np.full(4, Side.RIGHT)
     found = label_faults(joints, np.full((4, 778, 3), np.nan), np.repeat(K[None], 4, 0), side)
-    assert found == [MIRRORED] * 4
+    assert found == [Fault(MIRRORED, True)] * 4
     assert faults(joints[:1]) == ""  # one alone could be a stretched hand
 
 
@@ -92,5 +92,5 @@ def test_poses_of_the_open_hand_pass_and_their_mirror_images_do_not(made: Path) 
     )
     joints, vertices = posed.joints.numpy(), posed.vertices.numpy()
     many, side = np.repeat(K[None], count, 0), np.zeros(count)
-    assert set(label_faults(joints, vertices, many, side)) == {""}
-    assert set(label_faults(joints * [-1, 1, 1], vertices, many, side)) == {MIRRORED}
+    assert set(label_faults(joints, vertices, many, side)) == {Fault()}
+    assert set(label_faults(joints * [-1, 1, 1], vertices, many, side)) == {Fault(MIRRORED, True)}

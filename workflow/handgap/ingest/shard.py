@@ -64,7 +64,8 @@ def flagged_columns(
         hands: annotation hands that complete the labels; none to keep what the files have.
 
     Returns:
-        Columns, and (N,) bool: rows where something is wrong with the files, and not just left out by the dataset.
+        Columns, and (N,) bool: rows where something is wrong that points to the files, not to this label alone nor to
+        one that the dataset leaves out.
 
     Raises:
         CorruptFileError: the split has fewer rows.
@@ -75,8 +76,8 @@ def flagged_columns(
     flags, faulty = list(columns["flag"]), rows.faulty.copy()
     found = label_faults(*(columns[name] for name in ("joints", "vertices", "K", "side")))
     for row, fault in enumerate(found):
-        if fault and not flags[row]:
-            flags[row], faulty[row] = fault, True
+        if fault.reason and not flags[row]:
+            flags[row], faulty[row] = fault.reason, fault.systematic
     columns["flag"], columns["valid"] = flags, np.array([not flag for flag in flags])
     return columns, faulty
 

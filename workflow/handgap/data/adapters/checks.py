@@ -4,6 +4,8 @@ Units are told by the size of the palm, handedness by the way fingers bend: fing
 that is mirrored, or labelled as the other one, they bend backwards.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from handgap.core.conventions import JOINT_PARENTS, MIDDLE_MCP, WRIST, Side
@@ -13,7 +15,8 @@ LONGEST_BONE = 0.16  # metres, of the others
 # mean bend of the fingers' middle and end joints: of random poses that no person would take a few reach -40 degrees
 BACKWARDS = np.radians(-45.0)
 MIRRORED = "fingers bend backwards: mirrored, or the other hand?"
-SAME_SIDE = 4  # hands of one side whose mean bend tells
+# hands of one side, and their mean bend below which they are taken for mirrored: stretched fingers bend back a little
+SAME_SIDE, STRETCHED = 4, np.radians(-15.0)
 _UNITS = {"millimetres": 1e-3, "centimetres": 1e-2}
 _INDEX_MCP, _PINKY_MCP = 5, 17
 _BENT = np.array([[f + k - 1, f + k, f + k + 1] for f in (5, 9, 13, 17) for k in (1, 2)])
@@ -48,8 +51,15 @@ def finger_bend(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
     return bends.mean(1)
 
 
-def label_faults(joints: np.ndarray, vertices: np.ndarray, K: np.ndarray, side: np.ndarray) -> list[str]:
-    """What is wrong with the labels of each sample; empty where nothing is.
+class Fault(NamedTuple):
+    """What is wrong with a sample's labels, empty if nothing; `systematic`: not of this sample alone, by its nature."""
+
+    reason: str = ""
+    systematic: bool = False
+
+
+def label_faults(joints: np.ndarray, vertices: np.ndarray, K: np.ndarray, side: np.ndarray) -> list[Fault]:
+    """What is wrong with the labels of each sample.
 
     Args:
         joints: (N, 21, 3) metres, OpenCV camera.
@@ -58,29 +68,32 @@ def label_faults(joints: np.ndarray, vertices: np.ndarray, K: np.ndarray, side: 
         side: (N,) `conventions.Side`.
     """
     joints, K = joints.astype(np.float64), K.astype(np.float64)
-    faults = [""] * len(joints)
+    faults = [Fault()] * len(joints)
 
-    def mark(wrong: np.ndarray, reason: str | list[str]) -> None:
+    def mark(wrong: np.ndarray, fault: Fault | list[Fault]) -> None:
         for row in np.flatnonzero(wrong):
-            faults[row] = faults[row] or (reason if isinstance(reason, str) else reason[row])
+            if not faults[row].reason:
+                faults[row] = fault if isinstance(fault, Fault) else fault[row]
 
     sound = (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0) & (np.abs(K[:, 2] - [0.0, 0.0, 1.0]) < 1e-6).all(1)
-    mark(~np.isfinite(K).all((1, 2)) | ~sound, "K is no intrinsic matrix, or is missing")
-    mark(~np.isfinite(joints).all((1, 2)), "joints: none, or not finite")
+    mark(~np.isfinite(K).all((1, 2)) | ~sound, Fault("K is no intrinsic matrix, or is missing", True))
+    mark(~np.isfinite(joints).all((1, 2)), Fault("joints: none, or not finite", True))
     gaps = ~np.isfinite(vertices)
-    mark(gaps.any((1, 2)) & ~gaps.all((1, 2)), "vertices: not finite")
+    mark(gaps.any((1, 2)) & ~gaps.all((1, 2)), Fault("vertices: not finite", True))
     palm = np.linalg.norm(joints[:, MIDDLE_MCP] - joints[:, WRIST], axis=1)
     mark(~((palm >= PALM[0]) & (palm <= PALM[1])), [_size_fault(length) for length in palm])
     longest = bone_lengths(joints).max(1)
-    mark(longest > LONGEST_BONE, [f"a bone is {length:.2f} m long: joints in another order?" for length in longest])
-    mark((joints[:, :, 2] <= 0).any(1), "joints lie behind the camera: axes of another convention?")
+    mark(
+        longest > LONGEST_BONE,
+        [Fault(f"a bone is {length:.2f} m long: joints in another order?") for length in longest],
+    )
+    mark((joints[:, :, 2] <= 0).any(1), Fault("joints lie behind the camera: axes of another convention?", True))
     bend = finger_bend(joints, side)
-    mark(bend < BACKWARDS, MIRRORED)
     for which in Side:
-        # one hand can be nearly flat, but hands on the whole bend towards the palm
         bends = bend[(side == which) & np.isfinite(bend)]
-        if len(bends) >= SAME_SIDE and bends.mean() < 0:
-            mark(side == which, MIRRORED)
+        if len(bends) >= SAME_SIDE and bends.mean() < STRETCHED:
+            mark(side == which, Fault(MIRRORED, True))
+    mark(bend < BACKWARDS, Fault(MIRRORED))
     return faults
 
 
@@ -91,8 +104,8 @@ def unit_of(joints: np.ndarray) -> float | None:
     return fitting[0] if fitting else None
 
 
-def _size_fault(palm: float) -> str:
+def _size_fault(palm: float) -> Fault:
     for unit, factor in _UNITS.items():
         if PALM[0] <= palm * factor <= PALM[1]:
-            return f"wrist to middle knuckle are {palm:.3g} m: {unit} where metres belong?"
-    return f"wrist to middle knuckle are {palm:.3g} m, which no hand's are: another unit or joint order?"
+            return Fault(f"wrist to middle knuckle are {palm:.3g} m: {unit} where metres belong?", True)
+    return Fault(f"wrist to middle knuckle are {palm:.3g} m, which no hand's are: another unit or joint order?")
