@@ -11,6 +11,7 @@ import torch
 from handgap.core.config.imported import Imported
 from handgap.core.conventions import MANO_TO_SIMPLE, Side
 from handgap.core.geometry import project
+from handgap.core.images import decode_rgb
 from handgap.core.seeds import rng
 from handgap.data.adapters.index import Index
 from handgap.data.adapters.registry import open_adapter
@@ -56,8 +57,14 @@ def models(folder: Path) -> dict[Side, AnnotationHand]:
     return {Side.RIGHT: hand, Side.LEFT: hand.mirrored()}
 
 
-def make_hands(model: AnnotationHand, count: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> Hands:
-    """Hands with bent fingers, turned any way within 0.6 rad, 0.6 m away."""
+def make_hands(
+    model: AnnotationHand,
+    count: int,
+    size: tuple[int, int] = (224, 224),
+    seed: int = 0,
+    K: np.ndarray | None = None,
+) -> Hands:
+    """Hands with bent fingers, turned any way within 0.6 rad, 0.6 m away from a camera of 1.5 widths or another one."""
     generator = rng(seed, "tests/datasets/hands", int(model.side))
     pose = np.zeros((count, 48))
     # fingers lie along x: a turn about y bends them towards the palm
@@ -73,7 +80,8 @@ def make_hands(model: AnnotationHand, count: int, size: tuple[int, int] = (224, 
         posed = model(*(torch.from_numpy(values).float() for values in (pose, shape, trans)))
         joints = model.regress_joints(posed.vertices)
     width, height = size
-    K = np.array([[1.5 * width, 0, width / 2], [0, 1.5 * width, height / 2], [0, 0, 1]])
+    if K is None:
+        K = np.array([[1.5 * width, 0, width / 2], [0, 1.5 * width, height / 2], [0, 0, 1]])
     arrays = (joints, posed.joints, posed.vertices)
     return Hands(model.side, pose, shape, trans, *(array.numpy().astype(np.float64) for array in arrays), K)
 
@@ -84,7 +92,8 @@ def picture(hands: Sequence[np.ndarray], K: np.ndarray, size: tuple[int, int]) -
     canvas = np.full((height, width, 3), 30, np.uint8)
     for joints in hands:
         drawn = draw_hand(joints, K, max(size))[:height, :width]
-        canvas = np.maximum(canvas, drawn)
+        hand = np.ptp(drawn, axis=2) > 0
+        canvas[hand] = drawn[hand]
     return Image.fromarray(canvas)
 
 
@@ -138,7 +147,21 @@ def import_split(options: Imported, split: str, models: dict[Side, AnnotationHan
     with Index(path) as index:
         rows = int(index.attrs["pictures"]) * len(adapter.hands)
         assert adapter.count(split) == rows
-        return imported_columns(adapter, split, index, range(rows), models)
+        got = imported_columns(adapter, split, index, range(rows), models)
+    assert on_the_drawing(got) > 0.95
+    return got
+
+
+def on_the_drawing(columns: dict[str, object]) -> float:
+    """Share of the joints of valid rows that project onto a coloured pixel of their picture: onto the drawn hand."""
+    met = []
+    for row in np.flatnonzero(columns["valid"]):
+        rgb = decode_rgb(columns["image"][row]).astype(int)
+        uv = np.floor(project(columns["joints"][row].astype(float), columns["K"][row].astype(float))).astype(int)
+        inner = ((uv >= 0) & (uv < rgb.shape[1::-1])).all(1)
+        pixels = rgb[uv[inner, 1], uv[inner, 0]]
+        met += (np.ptp(pixels, axis=1) > 12).tolist()
+    return float(np.mean(met)) if met else 1.0
 
 
 def largest(got: np.ndarray, truth: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dataset_dexycb import FRAMES, LEFT, RIGHT, SERIALS, SIZE, SUBJECTS, write_dexycb
-from dataset_hands import inside, make_hands, models
+from dataset_hands import inside, make_hands, models, on_the_drawing
 from handgap.core.config.imported import DexYcb
 from handgap.core.conventions import MaskLabel, Side
 from handgap.core.errors import ConfigError, CorruptFileError, HandgapError
@@ -67,6 +67,7 @@ def test_both_hands_come_back(release: Path, tmp_path: Path, hands) -> None:
         for name in ("vertices", "pose", "shape", "trans"):
             assert np.abs(got[name][rows] - getattr(truth, name)[:-1]).max() < 1e-5, (side, name)
         assert got[RESIDUAL][rows].max() < 0.02
+        assert on_the_drawing(got) > 0.95
         assert inside(got["joints"][rows], got["K"][rows], SIZE) == 1.0
 
 

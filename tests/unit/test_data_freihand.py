@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_freihand import SIZE, freihand_labels, write_freihand
-from dataset_hands import inside, make_hands, models
+from dataset_hands import inside, make_hands, models, on_the_drawing
 from handgap.core.config.imported import FreiHand
 from handgap.core.conventions import MaskLabel, Side
 from handgap.core.errors import CorruptFileError, HandgapError
@@ -56,6 +56,7 @@ def test_training_labels_come_back_for_every_colour_version(release: Path, hands
     # the root is a pixel and a scale of 32-bit floats
     assert np.abs(got["trans"] - np.tile(train.trans, (4, 1))).max() < 1e-5
     assert got[RESIDUAL].max() < 0.01
+    assert on_the_drawing(got) > 0.95
     assert inside(got["joints"], got["K"], SIZE) == 1.0
 
 

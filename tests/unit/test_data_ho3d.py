@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_hands import inside, make_hands, models
+from dataset_hands import inside, make_hands, models, on_the_drawing
 from dataset_ho3d import SIZE, write_ho3d, write_ho3d_truth
 from handgap.core.config.imported import Ho3d
 from handgap.core.conventions import Side
@@ -53,6 +53,7 @@ def test_opengl_and_mano_order_come_back_as_ours(tmp_path: Path, hands, version:
     # the pose has no mean added to it: the zero of these angles is the flat hand
     assert np.abs(got["pose"] - train.pose).max() < 2e-6
     assert got[RESIDUAL].max() < 0.01
+    assert on_the_drawing(got) > 0.95
     assert inside(got["joints"], got["K"], SIZE) == 1.0
 
 

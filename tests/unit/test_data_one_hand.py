@@ -84,6 +84,9 @@ def test_synfrei_has_freihands_labels_round_after_round(tmp_path: Path, found, f
 # --- HandSynthesis
 
 
+RELEASED = np.array([[355.0, 0, 112], [0, 355, 112], [0, 0, 1]])
+
+
 def write_handsynthesis(root: Path, hands: Hands, *, beside: bool, cameras: np.ndarray | None = None) -> Path:
     """Samples in millimetres in NIMBLE's frame, with their pictures among the images or in their own folders."""
     back = np.argsort(HANDSYNTHESIS_TO_SIMPLE)
@@ -107,14 +110,14 @@ def write_handsynthesis(root: Path, hands: Hands, *, beside: bool, cameras: np.n
 @pytest.mark.parametrize("beside", [True, False])
 @pytest.mark.parametrize("views", [False, True])
 def test_handsynthesis_samples_come_into_their_camera(tmp_path: Path, found, beside: bool, views: bool) -> None:
-    hands = make_hands(found[Side.RIGHT], N, SQUARE)
+    hands = make_hands(found[Side.RIGHT], N, SQUARE, K=RELEASED)
     cameras = np.stack([extrinsics(view) for view in (0, 1, 2, 3)]) if views else None
     root = write_handsynthesis(tmp_path / "raw", hands, beside=beside, cameras=cameras)
     options = HandSynthesis(kind="handsynthesis", root=str(root), splits={"train": 1})
     got = import_split(options, "train", {}, tmp_path)
     assert got["valid"].all(), got["flag"]
     assert largest(got["joints"], hands.joints) < 1e-6 and largest(got["vertices"], hands.vertices) < 1e-6
-    assert got["K"][0].tolist() == [[355, 0, 112], [0, 355, 112], [0, 0, 1]]
+    assert got["K"][0].tolist() == RELEASED.tolist()
     assert (decode_mask(got["mask"][0]) == MaskLabel.HAND).all()
 
 
@@ -125,7 +128,7 @@ def test_handsynthesis_camera_is_the_renderers() -> None:
 
 
 def test_handsynthesis_faults(tmp_path: Path, found) -> None:
-    hands = make_hands(found[Side.RIGHT], N, SQUARE)
+    hands = make_hands(found[Side.RIGHT], N, SQUARE, K=RELEASED)
     root = write_handsynthesis(tmp_path / "raw", hands, beside=True)
     joints = root / "samples/00000001/joints.json"
     joints.write_text(joints.read_text()[:100])
@@ -213,7 +216,8 @@ def write_obman(root: Path, hands: dict[Side, Hands]) -> Path:
 
 
 def test_obman(tmp_path: Path, found) -> None:
-    hands = {side: make_hands(found[side], N, OBMAN) for side in Side}
+    K = np.array([[480.0, 0, 128], [0, 480, 128], [0, 0, 1]])
+    hands = {side: make_hands(found[side], N, OBMAN, K=K) for side in Side}
     root = write_obman(tmp_path / "obman", hands)
     got = import_split(ObMan(kind="obman", root=str(root), splits={"train": 1}), "train", {}, tmp_path)
     assert got["valid"].all() and got["side"].tolist() == [0, 0, 0, 1]
@@ -247,8 +251,10 @@ def write_mvhand(root: Path, hands: Hands) -> Path:
         (folder / "mlresults").mkdir()
         np.save(folder / "mlresults" / f"{name}-joints.npy", joints)
         for frame in range(2):
-            for view in range(4):
-                draw(folder / "rgb" / f"{frame:05d}_{view}.jpg", hands.joints[start + frame], hands.K, MVHAND)
+            for view, (serial, (fx, fy, cx, cy)) in enumerate(CAMERAS.items()):
+                seen = (hands.joints[start + frame] - poses[serial][:3, 3] / 1000) @ poses[serial][:3, :3]
+                K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+                draw(folder / "rgb" / f"{frame:05d}_{view}.jpg", seen, K, MVHAND)
     return root
 
 

@@ -45,8 +45,8 @@ def found(tmp_path_factory: pytest.TempPathFactory):
     return models(tmp_path_factory.mktemp("models"))
 
 
-def pair(found: dict, size: tuple[int, int]) -> dict[Side, Hands]:
-    return {side: make_hands(found[side], N, size) for side in Side}
+def pair(found: dict, size: tuple[int, int], K: np.ndarray | None = None) -> dict[Side, Hands]:
+    return {side: make_hands(found[side], N, size, K=K) for side in Side}
 
 
 def draw(path: Path, hands: dict[Side, Hands], number: int, size: tuple[int, int]) -> None:
@@ -342,7 +342,8 @@ def write_ego3dhands(root: Path, hands: dict[Side, Hands]) -> Path:
 
 
 def test_ego3dhands(tmp_path: Path, found) -> None:
-    hands = pair(found, EGO)
+    K = np.array([[187.932, 0, 240], [0, 187.932, 135], [0, 0, 1]])
+    hands = pair(found, EGO, K)
     root = write_ego3dhands(tmp_path / "Ego3DHands", hands)
     got = import_split(Ego3dHands(kind="ego3dhands", root=str(root)), "train", {}, tmp_path)
     same_pictures(got)
@@ -354,7 +355,7 @@ def test_ego3dhands(tmp_path: Path, found) -> None:
     assert right[55, 35] == left[15, 35] == MaskLabel.HAND
     assert right[15, 35] == left[55, 35] == MaskLabel.SECOND_HAND
     assert right[15, 15] == left[55, 15] == MaskLabel.ARM
-    assert largest(got["K"][0], np.array([[187.932, 0, 240], [0, 187.932, 135], [0, 0, 1]])) < 1e-5
+    assert largest(got["K"][0], K) < 1e-5
 
 
 # --- Hands in action
@@ -378,7 +379,7 @@ def write_tzionas(root: Path, hands: dict[Side, Hands]) -> Path:
 
 
 def test_tzionas(tmp_path: Path, found) -> None:
-    hands = pair(found, TZIONAS)
+    hands = pair(found, TZIONAS, np.array([[525, 0, 319.5], [0, 525, 239.5], [0, 0, 1]]))
     root = write_tzionas(tmp_path / "tzionas", hands)
     options = Tzionas(kind="tzionas", root=str(root), splits={"test": 1})
     got = import_split(options, "test", found, tmp_path)
