@@ -9,7 +9,7 @@ FLOORS = {
     **dict.fromkeys(("hands", "data", "assets"), 1),
     **dict.fromkeys(("render", "segment", "compose", "networks", "ingest"), 2),
     **dict.fromkeys(("train", "evaluate"), 3),
-    "report": 4,
+    **dict.fromkeys(("report", "export"), 4),
     "use": 5,
     "cli": 6,
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from handgap.core.errors import HandgapError, printable, run_step
+from handgap.export.step import export
 from handgap.hands.convert.cli import app as convert
 from handgap.hands.fit.cli import fit_hand
 from handgap.render.cli import app as render
@@ -26,6 +27,7 @@ app.command("fit-hand")(fit_hand)
 app.command()(predict)
 app.command("export-model")(export_model)
 app.command("inspect-dataset")(inspect_dataset)
+app.command()(export)
 StoreArgument = Annotated[Path, typer.Argument(help="a store (.h5)")]
 
 

@@ -1,0 +1,1 @@
+"""Stores in the formats of others: FreiHAND, COCO, HandSynthesis, WebDataset, Hugging Face."""
