@@ -42,7 +42,9 @@ def hands(hand: AnnotationHand, ids: Sequence[int], *, left: Sequence[int] = (),
 
 def _row(hand: AnnotationHand, number: int, left: bool) -> dict[str, object]:
     generator = rng(0, "tests/labelled_hands", number)
-    pose = np.concatenate([[np.pi, 0, 0] + generator.uniform(-0.5, 0.5, 3), generator.normal(0, 0.3, 45)])
+    pose = np.concatenate([[np.pi, 0, 0], np.zeros(45)]) + np.concatenate(
+        [generator.uniform(-0.5, 0.5, 3), generator.normal(0, 0.3, 45)]
+    )
     shape, trans = generator.normal(0, 1, 10), np.array([-0.09, *generator.uniform(-0.02, 0.02, 1), 0.5])
     if left:
         pose, trans, hand = (pose.reshape(-1, 3) * TURN).reshape(-1), trans * [-1, 1, 1], hand.mirrored()

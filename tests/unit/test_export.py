@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 TABLE = ROOT / "config/assets.csv"
 OPTIONS = {"split": "train", "code": "c0de", "table": TABLE}
-FORMATS = ("freihand", "coco")
+FORMATS = ("freihand", "coco", "webdataset", "parquet")
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def export_stores(
         What was counted.
 
     Raises:
-        ConfigError: a split that is no name, stores that do not go together or lack a column, a model that is not given, an asset that is not
-            in the table, an `out` that is no export.
+        ConfigError: a split that is no name, stores that do not go together or lack a column, a model that is not
+            given, an asset that is not in the table, an `out` that is no export.
         MissingAssetError, CorruptFileError: see `core.store.Store`; a label of a valid sample is not finite.
         DiskFullError: no room left; nothing of the export remains.
     """
