@@ -120,17 +120,18 @@ def test_proxy_real_images_are_called_so(hand, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "kind"),
+    ("names", "attributes", "kind"),
     [
-        (["image", "hdri", "render_pose", "object"], "proxy-real"),
-        (["image", "hdri", "render_pose", "residual_mm"], "synthetic"),
-        (["image", "hdri", "extrinsics", "view"], "synthetic"),
-        (["image", "hdri", "render_pose", "residual_mm", "arm_from"], "composed"),
-        (["image", "joints"], "dataset"),
+        (["hdri", "render_pose"], {}, "proxy-real"),
+        (["hdri", "render_pose", "residual_mm"], {}, "synthetic"),
+        (["hdri", "extrinsics"], {}, "synthetic"),
+        (["hdri", "render_pose", "residual_mm"], {"variant": "own"}, "composed"),
+        (["joints"], {}, "dataset"),
     ],
 )
-def test_what_images_are_follows_from_the_stages_columns(names, kind) -> None:
-    assert kind_of(names) == kind
+def test_what_images_are_follows_from_what_their_stage_writes(names, attributes, kind, tmp_path: Path) -> None:
+    columns = {"id": np.arange(2)} | dict.fromkeys(names, np.zeros(2))
+    assert kind_of(Records([write_hands(tmp_path / "a.h5", columns, **attributes)])) == kind
 
 
 def test_ids_that_repeat_other_columns_and_missing_ones_are_refused(hand, stores, tmp_path: Path) -> None:

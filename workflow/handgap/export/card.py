@@ -85,10 +85,8 @@ def card_text(
     lines += ["## Columns", "", "| column | type | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {_type(field)} | {MEANINGS.get(name, '')} |" for name, field in columns.items()]
     lines += ["", "## Where they come from", ""]
-    lines += [
-        f"Made by handgap, seed {', '.join(seeds)}. `{MANIFEST}` has the digest of every store, of its parents, of the"
-    ]
-    lines += ["code and of the settings.", "", "## Licences", ""]
+    digests = f"`{MANIFEST}` has the digest of every store, of its parents, of the code and of the settings."
+    lines += [f"Made by handgap, seed {', '.join(seeds)}. {digests}", "", "## Licences", ""]
     lines += [f"- {asset.id} ({asset.package} {asset.version}): {asset.licence}" for asset in terms.assets]
     lines += [f"- {name}: {model['licence']}" for name, model in terms.models.items()]
     lines += ["", f"`{LICENCES}` says the same for every part."]

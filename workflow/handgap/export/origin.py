@@ -30,10 +30,10 @@ KINDS = {
 SKINS, SEGMENTER, CATALOGUE = "skins", "mobilesam", "objects_sweethome3d"  # assets that columns tell of
 
 
-def kind_of(names: Iterable[str]) -> str:
-    """What the images of a store are, by the columns its stage writes (docs/store.md); a key of `KINDS`."""
-    names = set(names)
-    if names & {"arm_from", "object_from", "partner"}:
+def kind_of(records: Records) -> str:
+    """What the images are, by what their stage writes (docs/store.md); a key of `KINDS`."""
+    names = set(records.fields)
+    if any("variant" in attributes for attributes in records.attributes):
         return "composed"
     if names & {"residual_mm", "extrinsics"}:
         return "synthetic"
@@ -77,7 +77,7 @@ def assets_of(records: Records, tally: Tally, table: dict[str, Asset], named: Se
     used = set(named)
     if not named:
         used = tally.folders | ({SKINS} if "skin" in records.fields else set())
-        used |= {SEGMENTER} if kind_of(records.fields) == "composed" else set()
+        used |= {SEGMENTER} if kind_of(records) == "composed" else set()
         used |= {CATALOGUE} if any("object_creators" in attributes for attributes in records.attributes) else set()
     return [asset for name, asset in table.items() if name in used]
 
@@ -131,7 +131,7 @@ def terms_of(
     creators = {
         str(attributes["object_creators"]) for attributes in records.attributes if "object_creators" in attributes
     }
-    return Terms(kind_of(records.fields), assets_of(records, tally, read_table(table), named), models, sorted(creators))
+    return Terms(kind_of(records), assets_of(records, tally, read_table(table), named), models, sorted(creators))
 
 
 def provenance(records: Records, tally: Tally, terms: Terms, described: dict[str, object]) -> dict[str, object]:
