@@ -42,6 +42,7 @@ include: "rules/train.smk"
 include: "rules/prior.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/export.smk"
 
 
 rule all:

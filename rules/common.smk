@@ -2,6 +2,7 @@ import json
 import sys
 from pathlib import Path
 from shlex import quote
+from typing import get_args
 
 import numpy as np
 from snakemake.exceptions import WorkflowError
@@ -17,6 +18,7 @@ from handgap.core.config.study import parse_study
 from handgap.core.errors import HandgapError
 from handgap.core.provenance import code_of, settings_hash
 from handgap.data.adapters.registry import adapter_code, sides_of
+from handgap.export.names import FormatName
 
 try:
     STUDY = parse_study(
@@ -259,6 +261,22 @@ def prior_shards(wildcards):
         if "train" in STUDY.datasets[dataset].splits
         for path in shards("real", dataset, "train")
     ]
+
+
+# --- exports
+
+
+def exported_shards(wildcards):
+    """Shards of the images named as recipes name them (real, or a composition), or synthetic: bare renders."""
+    dataset, split, images = wildcards.dataset, wildcards.split, wildcards.images
+    if images in ("real", "synthetic"):
+        return shards(images, dataset, split)
+    return shards("composed", dataset, split, images)
+
+
+def worn_textures(wildcards):
+    """What the synthetic side's hands wear; the proxy-real people have skins of their own."""
+    return [] if wildcards.images == "real" else f"{MODELS}/open_nimble_textures.npz"
 
 
 # --- command lines

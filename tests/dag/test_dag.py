@@ -232,3 +232,17 @@ def test_the_published_study_has_s2hand_as_published(study_file) -> None:
         network = json.loads(job.params.network)
         assert network["hourglass"] == {"stacks": 2, "depth": 4, "modules": 2, "features": 256}
         assert (network["pose_units"], network["mean_shape"], network["render_size"]) == ("components", True, 224)
+
+
+@pytest.mark.parametrize(("images", "rule"), [("real", "render_real"), ("synthetic", "render_synthetic")])
+def test_a_split_in_another_format_needs_the_shards_of_that_split_alone(study_file, images: str, rule: str) -> None:
+    study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 20, "test": 8}}})
+    with planned(study, [f"results/dag/export/coco/{images}/proxyfrei-train"]) as workflow:
+        (export,) = [job for job in workflow.dag.jobs if job.rule.name == "export_split"]
+        count = Counter(job.rule.name for job in workflow.dag.jobs)
+    assert [Path(path).stem for path in export.input.shards] == ["00000", "00001", "00002"]
+    assert count[rule] == 3 and not {"train_network", "compose_shard", "segment_shard"} & set(count)
+
+
+def test_exports_are_no_part_of_a_study() -> None:
+    assert "export_split" not in jobs(ROOT / "config" / "config.yaml")

@@ -5,17 +5,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError
 from handgap.core.progress import track
 from handgap.export.folder import whole_folder
 from handgap.export.job import Format, Job
+from handgap.export.names import FormatName
 from handgap.export.origin import Tally, model_terms, provenance, terms_of, write_terms
 from handgap.export.records import Record, Records
 
-FormatName = Literal["freihand", "coco", "handsynthesis", "webdataset", "parquet"]
 LEFT_OUT = "left_out.csv"
 SPLIT = re.compile(r"[A-Za-z0-9_]+")
 

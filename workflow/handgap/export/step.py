@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from handgap.core.errors import printable, run_step
-from handgap.export.formats import FormatName
+from handgap.export.names import FormatName
 
 TABLE = Path(__file__).resolve().parents[3] / "config/assets.csv"
 Model = Annotated[Path | None, typer.Option(help="converted model (.npz), for formats that need it; docs/export.md")]
