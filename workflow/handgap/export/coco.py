@@ -11,9 +11,9 @@ from handgap.core.conventions import JOINT_NAMES, JOINT_PARENTS, N_JOINTS, MaskL
 from handgap.core.errors import CorruptFileError
 from handgap.core.geometry import project
 from handgap.core.images import decode_mask
-from handgap.export.folder import JsonList, dumps, plain
+from handgap.export.folder import MANIFEST, JsonList, dumps, plain
 from handgap.export.job import Format, Job
-from handgap.export.origin import LICENCES
+from handgap.export.origin import KINDS, LICENCES
 from handgap.export.records import Record
 
 UNLABELLED, HIDDEN, VISIBLE = 0, 1, 2
@@ -86,7 +86,7 @@ def write(folder: Path, records: Iterator[Record], job: Job) -> None:
             listed.append(entry | {"K": plain(record["K"])})
             labelled.append(annotation(record, width, height))
     with (annotations / f"hand_keypoints_{job.split}.json").open("wb") as whole:
-        head = {"info": {"description": "hands, written by handgap: see PROVENANCE.json"}}
+        head = {"info": {"description": f"hands, {KINDS[job.kind]} {MANIFEST} says from where"}}
         head |= {"licenses": [{"id": 1, "name": f"see {LICENCES}", "url": ""}], "categories": [CATEGORY]}
         whole.write(dumps(head).removesuffix("}").encode())
         for name, part in parts.items():

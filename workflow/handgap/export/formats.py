@@ -12,7 +12,7 @@ from handgap.core.progress import track
 from handgap.export.folder import whole_folder
 from handgap.export.job import Format, Job
 from handgap.export.names import FormatName
-from handgap.export.origin import Tally, model_terms, provenance, terms_of, write_terms
+from handgap.export.origin import Tally, kind_of, model_terms, provenance, terms_of, write_terms
 from handgap.export.records import Record, Records
 
 LEFT_OUT = "left_out.csv"
@@ -105,7 +105,7 @@ def export_stores(
     chosen.check(records)
     total = len(records) if chosen.keeps_invalid else records.valid
     models = {"annotation_hand": annotation_hand, "render_hand": render_hand, "textures": textures}
-    job = Job(split, total, records.fields, per_file=per_file, **models)
+    job = Job(split, total, records.fields, kind_of(records), per_file=per_file, **models)
     with whole_folder(out) as folder:
         samples = track(records, len(records), f"export {name}")
         chosen.write(folder, _passed(samples, chosen, tally, folder), job)

@@ -17,6 +17,7 @@ class Job:
         split: name of the split in the format's own file names.
         total: samples that will be written.
         fields: what the stores' columns hold.
+        kind: what the images are; key of `origin.KINDS`.
         annotation_hand, render_hand, textures: converted models (.npz), for formats that need them.
         per_file: samples in one file, for formats of large files.
     """
@@ -24,6 +25,7 @@ class Job:
     split: str
     total: int
     fields: Mapping[str, Field]
+    kind: str
     annotation_hand: Path | None = None
     render_hand: Path | None = None
     textures: Path | None = None
