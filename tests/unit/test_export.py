@@ -120,6 +120,32 @@ def test_proxy_real_images_are_called_so(hand, tmp_path: Path) -> None:
         assert "not real images" in str(json.loads((tmp_path / "out" / file).read_text())[key])
 
 
+def test_a_datasets_own_licence_goes_along(hand, tmp_path: Path) -> None:
+    columns = hands(hand, range(2))
+    for name in ("residual_mm", "hdri"):
+        del columns[name]
+    path = write_hands(tmp_path / "a.h5", columns, dataset="HandsOfMine", licence="research only")
+    export_stores("parquet", [path], tmp_path / "out", **OPTIONS)
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["datasets"] == {"HandsOfMine": "research only"}
+    assert "| HandsOfMine | | research only |" in (tmp_path / "out/LICENCES.md").read_text()
+    assert "- HandsOfMine: research only" in (tmp_path / "out/README.md").read_text()
+
+
+def test_labels_that_a_dataset_has_not_are_nan_throughout_or_a_fault(hand, tmp_path: Path) -> None:
+    columns = hands(hand, range(3))
+    for name in ("vertices", "pose", "shape"):
+        columns[name][1] = np.nan
+    path, options = write_hands(tmp_path / "a.h5", columns), OPTIONS | {"annotation_hand": tmp_path / "hand.npz"}
+    for name in FORMATS:
+        export_stores(name, [path], tmp_path / name, **options)
+    for what in ("verts", "mano"):
+        entries = json.loads((tmp_path / f"freihand/training_{what}.json").read_text())
+        assert [entry is None for entry in entries] == [False, True, False]
+    columns["pose"][2, 7] = np.nan
+    with pytest.raises(CorruptFileError, match=r"b\.h5\[2\]: column 'pose' is not finite"):
+        export_stores("coco", [write_hands(tmp_path / "b.h5", columns)], tmp_path / "out", **OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("names", "attributes", "kind"),
     [

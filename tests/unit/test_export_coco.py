@@ -86,6 +86,17 @@ def test_the_truth_as_predictions_scores_full_marks_in_cocos_own_evaluation(expo
     assert judge.stats[0] == pytest.approx(1.0)
 
 
+def test_two_hands_of_one_picture_are_annotations_of_one_image(tmp_path: Path) -> None:
+    columns = hands(meaning_hand(tmp_path / "hand.npz"), range(4), left=[1, 3])
+    columns["image"][1], columns["image"][3] = columns["image"][0], columns["image"][2]
+    columns["image_id"] = np.array([0, 0, 1, 1])
+    export_stores("coco", [write_hands(tmp_path / "a.h5", columns)], tmp_path / "out", **OPTIONS)
+    coco = COCO(tmp_path / "out/annotations/hand_keypoints_val.json")
+    assert sorted(coco.imgs) == [0, 1] and len(coco.anns) == 4
+    assert [annotation["side"] for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[1]))] == ["right", "left"]
+    assert len(list((tmp_path / "out/images/val").iterdir())) == 2
+
+
 def test_without_masks_the_box_is_the_joints(tmp_path: Path) -> None:
     columns = hands(meaning_hand(tmp_path / "hand.npz"), [0])
     del columns["mask"], columns["visibility"]

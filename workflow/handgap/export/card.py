@@ -87,6 +87,7 @@ def card_text(
     lines += ["", "## Where they come from", ""]
     digests = f"`{MANIFEST}` has the digest of every store, of its parents, of the code and of the settings."
     lines += [f"Made by handgap, seed {', '.join(seeds)}. {digests}", "", "## Licences", ""]
+    lines += [f"- {dataset}: {licence}" for dataset, licence in terms.datasets.items()]
     lines += [f"- {asset.id} ({asset.package} {asset.version}): {asset.licence}" for asset in terms.assets]
     lines += [f"- {name}: {model['licence']}" for name, model in terms.models.items()]
     lines += ["", f"`{LICENCES}` says the same for every part."]

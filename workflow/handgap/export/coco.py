@@ -41,12 +41,17 @@ def keypoints(record: Record, width: int, height: int) -> tuple[np.ndarray, np.n
     return np.where(inside[:, None], uv - _CENTRE, 0.0), flags
 
 
+def image_id(record: Record) -> int:
+    """Number of the picture: rows of its other hands share it."""
+    return int(record.values.get("image_id", record.id))
+
+
 def annotation(record: Record, width: int, height: int) -> dict[str, object]:
     """One hand as COCO's annotation; box and area are the mask's, or the joints' without a mask."""
     points, flags = keypoints(record, width, height)
     found = {
         "id": record.id + 1,  # pycocotools takes a match with annotation 0 for none
-        "image_id": record.id,
+        "image_id": image_id(record),
         "category_id": CATEGORY["id"],
         "iscrowd": 0,
         "num_keypoints": int((flags > UNLABELLED).sum()),
@@ -79,11 +84,12 @@ def write(folder: Path, records: Iterator[Record], job: Job) -> None:
     parts = {name: annotations / f"{name}.part" for name in ("images", "annotations")}
     with JsonList(parts["images"]) as listed, JsonList(parts["annotations"]) as labelled:
         for record in records:
-            name = f"{record.id:012d}.{record.suffix()}"
-            (images / name).write_bytes(record["image"])
+            path = images / f"{image_id(record):012d}.{record.suffix()}"
             width, height = record.picture().size
-            entry = {"id": record.id, "file_name": name, "width": width, "height": height, "license": 1}
-            listed.append(entry | {"K": plain(record["K"])})
+            if not path.exists():
+                path.write_bytes(record["image"])
+                entry = {"id": image_id(record), "file_name": path.name, "width": width, "height": height}
+                listed.append(entry | {"license": 1, "K": plain(record["K"])})
             labelled.append(annotation(record, width, height))
     with (annotations / f"hand_keypoints_{job.split}.json").open("wb") as whole:
         head = {"info": {"description": f"hands, {KINDS[job.kind]} {MANIFEST} says from where"}}

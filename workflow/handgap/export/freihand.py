@@ -96,8 +96,10 @@ def write(folder: Path, records: Iterator[Record], job: Job) -> None:
             files["ids"].append(record.id)
             files["mirrored"].append(record.seen_mirrored)
             if "verts" in files:
-                files["verts"].append(record["vertices"])
-            if posed:
+                files["verts"].append(record["vertices"] if record.labelled("vertices") else None)
+            if posed and not record.labelled(*PARAMETERS):
+                files["mano"].append(None)
+            elif posed:
                 pose, shape = (record[column].astype(np.float64) for column in PARAMETERS)
                 files["mano"].append(mano_vector(pose, shape, joints[MIDDLE_MCP], K, mean)[None])
 

@@ -82,7 +82,7 @@ class Skin:
         with torch.inference_mode():
             vertices = self._hand(*parameters).vertices
             annotation = self._hand.to_annotation(vertices)[0].numpy()
-        if "residual_mm" in record and "vertices" in record:
+        if record.labelled("residual_mm", "vertices"):
             off = np.linalg.norm(annotation - record["vertices"], axis=1).mean() / MM
             if off > record["residual_mm"] + SLACK_MM:
                 problem = (
@@ -120,7 +120,7 @@ def sample_files(record: Record, skin: Skin) -> dict[str, bytes]:
     joints = np.empty((len(TO_SIMPLE), 3))
     joints[TO_SIMPLE] = record["joints"]  # the files have MANO's order, tips behind their fingers
     lists: dict[str, object] = {JOINTS: to_files(joints)}
-    if "vertices" in record:
+    if record.labelled("vertices"):
         name = VERTICES if _is_mano(record["joints"], record["vertices"]) else OTHER_VERTICES
         lists[name] = to_files(record["vertices"].astype(np.float64))
     lists |= {f"{name}.json": record[name] for name in PARAMETERS if name in record}

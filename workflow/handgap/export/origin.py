@@ -23,9 +23,10 @@ PROXY_REAL = (
 KINDS = {
     "proxy-real": PROXY_REAL,
     "synthetic": "synthetic: renders of a hand model.",
-    "composed": "composed: synthetic renders with arms and objects cut out of images of the study's real side, which "
-    "are proxy-real in the open study: renders that take the part of photographs, not real images.",
-    "dataset": "as the dataset that the stores were made from has them; its own terms hold.",
+    "composed": "composed: synthetic renders with arms and objects cut out of images of the study's real side, whose "
+    "terms hold for these pieces. In the open study they are proxy-real: renders that take the part of photographs, not"
+    " real images.",
+    "dataset": "those of the dataset that the stores were made from; its own terms hold.",
 }
 SKINS, SEGMENTER, CATALOGUE = "skins", "mobilesam", "objects_sweethome3d"  # assets that columns tell of
 
@@ -91,18 +92,21 @@ class Terms:
         assets: files from outside.
         models: file name -> sha256 and licence of hand models and textures.
         creators: people to be credited for objects.
+        datasets: name -> licence of datasets that the stores were imported from, as they say.
     """
 
     kind: str
     assets: list[Asset]
     models: dict[str, dict[str, str]]
     creators: list[str]
+    datasets: dict[str, str]
 
     def text(self) -> str:
         """LICENCES.md."""
         lines = ["# Licences", "", f"The images are {KINDS[self.kind]}", ""]
         lines += ["What they were made with, as far as the stores and the one who exported them say:", ""]
         lines += ["| what | version | licence |", "| --- | --- | --- |"]
+        lines += [f"| {dataset} | | {licence} |" for dataset, licence in self.datasets.items()]
         lines += [f"| {asset.id}: {asset.package} | {asset.version} | {asset.licence} |" for asset in self.assets]
         lines += [f"| {name} | {model['sha256'][:12]} | {model['licence']} |" for name, model in self.models.items()]
         if self.creators:
@@ -131,7 +135,13 @@ def terms_of(
     creators = {
         str(attributes["object_creators"]) for attributes in records.attributes if "object_creators" in attributes
     }
-    return Terms(kind_of(records), assets_of(records, tally, read_table(table), named), models, sorted(creators))
+    datasets = {
+        str(attributes["dataset"]): str(attributes.get("licence", "not stated in the store"))
+        for attributes in records.attributes
+        if "dataset" in attributes
+    }
+    assets = assets_of(records, tally, read_table(table), named)
+    return Terms(kind_of(records), assets, models, sorted(creators), datasets)
 
 
 def provenance(records: Records, tally: Tally, terms: Terms, described: dict[str, object]) -> dict[str, object]:
@@ -158,6 +168,7 @@ def provenance(records: Records, tally: Tally, terms: Terms, described: dict[str
             asset.model_dump(include={"id", "package", "version", "licence", "sha256"}) for asset in terms.assets
         ],
         "models": terms.models,
+        "datasets": terms.datasets,
         "object_creators": terms.creators,
         "sources": sources,
     }

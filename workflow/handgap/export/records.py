@@ -15,7 +15,8 @@ from handgap.core.images import DAMAGED
 from handgap.core.store import Store
 
 BLOCK = 32  # rows read at once
-FINITE = ("K", "joints", "vertices", "pose", "shape", "trans")  # labels that a valid sample must have as numbers
+NEEDED = ("K", "joints")  # labels that every valid sample has
+OPTIONAL = ("vertices", "pose", "shape", "trans")  # nan throughout where a dataset has none
 MARKS = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 _SAVED_AS = {
     "jpg": {"format": "JPEG", "quality": 95},
@@ -53,6 +54,10 @@ class Record:
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
+
+    def labelled(self, *names: str) -> bool:
+        """Whether it has all of these labels: a column that is not throughout nan."""
+        return all(name in self.values and not np.isnan(self.values[name]).all() for name in names)
 
     def picture(self, name: str = "image") -> Image.Image:
         """An encoded column as Pillow opens it: the size is known, the pixels are decoded when they are asked for.
@@ -178,8 +183,10 @@ class Records:
                 row[name] = row[name].tobytes()
         number, side = int(row.pop("id")), Side(int(row.pop("side", Side.RIGHT)))
         valid, flag = bool(row.pop("valid", True)), str(row.pop("flag", ""))
-        for name in FINITE:
+        for name in (*NEEDED, *OPTIONAL):
             if valid and name in row and not np.isfinite(row[name]).all():
+                if name in OPTIONAL and np.isnan(row[name]).all():
+                    continue
                 problem = f"column '{name}' is not finite in a valid sample"
                 raise CorruptFileError(origin, problem, "make the file again, or mark the sample as not valid")
         return Record(number, origin, side, valid, flag, row)
