@@ -274,9 +274,16 @@ def exported_shards(wildcards):
     return shards("composed", dataset, split, images)
 
 
-def worn_textures(wildcards):
-    """What the synthetic side's hands wear; the proxy-real people have skins of their own."""
-    return [] if wildcards.images == "real" else f"{MODELS}/open_nimble_textures.npz"
+def worn_model(part):
+    """Input function: the render hand's model that the exported pictures show; photographs show none, and proxy-real
+    people wear skins of their own."""
+
+    def model(wildcards):
+        absent = "textures" if wildcards.dataset in PROXIES else part
+        real = wildcards.images == "real"
+        return [] if real and part == absent else model_of(part)(wildcards)
+
+    return model
 
 
 # --- command lines

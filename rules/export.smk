@@ -4,9 +4,9 @@
 rule export_split:
     input:
         shards=exported_shards,
-        mano=f"{MODELS}/open_mano.npz",
-        nimble=f"{MODELS}/open_nimble.npz",
-        textures=worn_textures,
+        mano=model_of("annotation"),
+        nimble=worn_model("render"),
+        textures=worn_model("textures"),
     output:
         directory("<results>/export/{form}/{images}/{dataset}-{split}"),
     log:
@@ -24,10 +24,11 @@ rule export_split:
         runtime=runtime("mem"),
     params:
         code=code_of("export.step"),
+        nimble=lambda wildcards, input: repeated("--render-hand", input.nimble),
         textures=lambda wildcards, input: repeated("--textures", input.textures),
     message:
         "Exporting {wildcards.images} {wildcards.dataset}/{wildcards.split} as {wildcards.form}"
     shell:
         "python -m handgap.export.step {wildcards.form} {input.shards} --out {output} --split {wildcards.split} "
-        "--annotation-hand {input.mano} --render-hand {input.nimble} {params.textures} --code {params.code} "
+        "--annotation-hand {input.mano} {params.nimble} {params.textures} --code {params.code} "
         ">{log} 2>&1"
