@@ -18,15 +18,17 @@ from handgap.networks.base import Prediction, point_l1
 from handgap.networks.build import build
 from handgap.networks.simplehand import SimpleHand, sine_position_embedding
 from PIL import Image
+from timm.layers import DropPath
 from toy_meshes import toy_hierarchy
 from toys import toy_hand
 
-TINY = "test_efficientnet"
+TINY = "test_efficientnet"  # trained with ImageNet's mean and deviation
+HALF = "test_convnext"  # trained with (x - 0.5) / 0.5
 NETWORKS = [
     S2HandNetwork(backbone=TINY),
     SimpleHandNetwork(backbone=TINY),
     CmrNetwork(backbone=TINY, channels=(16, 16, 8, 8), spiral_length=9),
-    CmrNetwork(backbone="test_convnext", variant="sg", channels=(8, 8)),
+    CmrNetwork(backbone=HALF, variant="sg", channels=(8, 8)),
     CmrNetwork(backbone=TINY, variant="pg", channels=(8,)),
     MetroNetwork(backbone=TINY, widths=(32, 16), layers=1),
     GraphormerNetwork(backbone=TINY, widths=(32, 16), layers=1, coarse_level=3),
@@ -233,6 +235,47 @@ def test_foreign_weights_are_refused(tmp_path):
         Backbone("resnet_18000", None, 64)
     with pytest.raises(ConfigError, match=r"no \(B, C, h, w\) map"):
         Backbone("test_vit", None, 160)
+
+
+# one red pixel value, in the order that the model's first layer has its channels, as each paper's code has them
+@pytest.mark.parametrize(
+    ("settings", "fed"),
+    [
+        (S2HandNetwork(backbone=TINY, input="published"), (1.0, 0.5, 0.25)),
+        (CmrNetwork(backbone=TINY, channels=(8,), spiral_length=9, input="published"), (1.0, 0.0, -0.5)),
+        (MetroNetwork(backbone=HALF, widths=(16,), layers=1, input="published"), (2.2489083, 0.1964286, -0.6933333)),
+        (SimpleHandNetwork(backbone=TINY, input="published"), (-0.25, 0.0, 0.5)),
+        (SimpleHandNetwork(backbone=HALF), (1.0, 0.0, -0.5)),  # as this backbone's weights were trained
+    ],
+    ids=lambda value: getattr(value, "architecture", ""),
+)
+def test_what_the_backbone_is_fed(hand, hierarchy, settings, fed):
+    network = build(settings, hand, None, 64, hierarchy).eval()
+    first = []
+    stem = next(layer for layer in network.backbone.modules() if isinstance(layer, torch.nn.Conv2d))
+    if settings.architecture == "cmr":
+        stem = network.backbone.stem
+    stem.register_forward_pre_hook(lambda _, inputs: first.append(inputs[0]))
+    colour = torch.tensor([1.0, 0.5, 0.25])
+    network(colour.view(1, 3, 1, 1).expand(1, 3, 64, 64), batch_of(network, 64, 1)[1])
+    torch.testing.assert_close(first[0][0, :, 32, 32], torch.tensor(fed))
+
+
+def test_drop_path_leaves_branches_out_in_training_only(hand):
+    images, K = batch_of(None, 64)
+    dropped, plain = (SimpleHandNetwork(backbone=TINY, drop_path=share) for share in (0.5, 0.0))
+    networks = []
+    for settings in (dropped, plain):
+        torch.manual_seed(0)
+        networks.append(build(settings, hand, None, 64))
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
+    shares = [layer.drop_prob for layer in networks[0].backbone.modules() if isinstance(layer, DropPath)]
+    assert 0.3 < max(shares) <= 0.5 and len(shares) > 1  # it rises from layer to layer
+    assert not [layer for layer in networks[1].backbone.modules() if isinstance(layer, DropPath)]
+    ours, theirs = (network.eval()(images, K).vertices for network in networks)
+    assert torch.equal(ours, theirs)
+    with pytest.raises(ConfigError, match="knows no drop path"):
+        Backbone("hrnet_w18_small", None, 64, drop_path=0.1)
 
 
 def test_files_of_weights_hold_no_hand_model(hand):

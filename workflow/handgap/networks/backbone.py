@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -80,40 +81,68 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
+class Pixels(NamedTuple):
+    """What a backbone is fed: (RGB in [0, 1] - mean) / std, channels in the order blue, green, red if `bgr`."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+
 # Modules of timm's models that only widen the last features (HRNet, EfficientNet, FastViT).
 _WIDENINGS = ("final_layer", "conv_head", "final_conv")
 
 
 class Backbone(nn.Module):
-    """Image encoder: RGB in [0, 1] -> feature map. Normalises the way its ImageNet weights were trained.
+    """Image encoder: RGB in [0, 1] -> feature map.
 
     Args:
         name: a key of `PACKAGED` or any timm model whose last features are a (B, C, h, w) map.
         weights: ImageNet weights, or None for a random start.
         image_size: edge of the square input, px.
         classifier: keep the ImageNet classifier, for networks that read its output.
+        pixels: what it is fed; None: as its ImageNet weights were trained.
+        drop_path: largest probability, in training, that a residual branch is left out (stochastic depth).
 
     Attributes:
         channels, grid: of the features (B, channels, grid, grid).
         narrow_channels: of the features before they are widened, see `maps`.
 
     Raises:
-        ConfigError: timm has no such model, or it does not end in a feature map.
+        ConfigError: timm has no such model, it does not end in a feature map, or has no branches to leave out.
         MissingAssetError, CorruptFileError: see `load_weights`.
     """
 
-    def __init__(self, name: str, weights: Path | None, image_size: int, classifier: bool = False):
+    def __init__(
+        self,
+        name: str,
+        weights: Path | None,
+        image_size: int,
+        classifier: bool = False,
+        pixels: Pixels | None = None,
+        drop_path: float = 0.0,
+    ):
         super().__init__()
         self.image_size = image_size
         architecture = PACKAGED.get(name, name)
         if not timm.is_model(architecture):
             raise ConfigError(f"backbone '{name}'", "timm has no such model", "choose one of timm.list_models()")
-        self.model = timm.create_model(architecture, pretrained=False, **({} if classifier else {"num_classes": 0}))
+        options: dict[str, Any] = {} if classifier else {"num_classes": 0}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
+        try:
+            self.model = timm.create_model(architecture, pretrained=False, **options)
+        except TypeError as error:
+            if not drop_path:
+                raise
+            raise ConfigError(f"backbone '{name}'", "knows no drop path", "set drop_path to 0") from error
         if weights is not None:
             load_weights(self.model, weights)
         config = self.model.pretrained_cfg
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1))
+        pixels = pixels or Pixels(config["mean"], config["std"])
+        self.bgr = pixels.bgr
+        self.register_buffer("mean", torch.tensor(pixels.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(pixels.std).view(3, 1, 1))
         self.model.eval()
         with torch.no_grad():
             features, narrow = self.maps(torch.zeros(1, 3, image_size, image_size))
@@ -126,8 +155,9 @@ class Backbone(nn.Module):
         self.narrow_channels = narrow.shape[1]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] -> as the ImageNet weights were trained with."""
-        return (images - self.mean) / self.std
+        """RGB images (B, 3, S, S) in [0, 1] -> what the model is fed, see `Pixels`."""
+        pixels = (images - self.mean) / self.std
+        return pixels.flip(1) if self.bgr else pixels
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [0, 1] -> features (B, channels, grid, grid)."""

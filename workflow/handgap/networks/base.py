@@ -1,13 +1,14 @@
 """What every pose network gives and takes, so that training and evaluation need not know which one it is."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from handgap.core.conventions import MIDDLE_MCP
 from handgap.hands.annotation_hand import AnnotationHand
+from handgap.networks.backbone import Pixels
 
 
 class Prediction(NamedTuple):
@@ -39,6 +40,8 @@ class HandNetwork(nn.Module, ABC):
         backbone: image encoder: a `Backbone`, or what a network makes of several.
         annotation_hand: hand model of the labels; its buffers are not part of `weights()`.
     """
+
+    published_input: ClassVar[Pixels]  # what the released code feeds its backbone
 
     def __init__(self, backbone: nn.Module, annotation_hand: AnnotationHand):
         super().__init__()

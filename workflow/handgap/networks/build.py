@@ -39,20 +39,21 @@ def build(
     if network.needs_hierarchy and hierarchy is None:
         raise ConfigError("--hierarchy", f"{network.architecture} is built on a mesh hierarchy", "give its file")
 
-    def backbone(classifier: bool = False) -> Backbone:
-        return Backbone(network.backbone, weights, image_size, classifier)
+    def backbone(kind: type[HandNetwork], classifier: bool = False, drop_path: float = 0.0) -> Backbone:
+        pixels = kind.published_input if network.input == "published" else None
+        return Backbone(network.backbone, weights, image_size, classifier, pixels, drop_path)
 
     match network:
         case CmrNetwork():
             count = MapCascade.stages(network.variant)
-            return Cmr([backbone(k == count - 1) for k in range(count)], annotation_hand, hierarchy, network)
+            return Cmr([backbone(Cmr, k == count - 1) for k in range(count)], annotation_hand, hierarchy, network)
         case MetroNetwork():
-            return Metro(backbone(), annotation_hand, hierarchy, network)
+            return Metro(backbone(Metro), annotation_hand, hierarchy, network)
         case GraphormerNetwork():
-            return Graphormer(backbone(), annotation_hand, hierarchy, network)
+            return Graphormer(backbone(Graphormer), annotation_hand, hierarchy, network)
         case S2HandNetwork():
             if network.stage == "kp":
                 return S2HandKeypoints(annotation_hand, network)
-            return S2Hand(backbone(), annotation_hand, network)
+            return S2Hand(backbone(S2Hand), annotation_hand, network)
         case _:
-            return SimpleHand(backbone(), annotation_hand)
+            return SimpleHand(backbone(SimpleHand, drop_path=network.drop_path), annotation_hand)

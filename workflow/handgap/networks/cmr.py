@@ -6,7 +6,8 @@ Readings of what the paper leaves open, and departures:
 - *Variant* (`variant`): "g", the default of the released script, has two backbones; "sg" and "pg" have three, and
   attention on the latent vector, which "g" leaves off.
 - *Backbones* other than ResNets: see `cascade`. Only the last one has a classifier: the earlier ones' were never used.
-- *Images* are normalised the way the backbone's weights were trained; the release takes (x - 0.5) / 0.5.
+- *Images* (`input`) are normalised the way the backbone's weights were trained; "published" is the release's
+  (x - 0.5) / 0.5.
 - *2D joints* are the highest places of the heatmaps. Absolute position (the release's registration of mesh, joints and
   silhouette) is not part of the network: metrics are relative to a root.
 - *Heatmaps of the labels* are 13 px wide on the published 224 px, and keep that share of smaller images.
@@ -21,7 +22,7 @@ from handgap.core.config.networks import CmrNetwork
 from handgap.core.conventions import N_JOINTS, WRIST
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
-from handgap.networks.backbone import Backbone
+from handgap.networks.backbone import Backbone, Pixels
 from handgap.networks.base import HandNetwork, Prediction, root_relative
 from handgap.networks.cascade import LATENT, MapCascade
 from handgap.networks.spiral import SpiralDecoder
@@ -89,6 +90,8 @@ class Cmr(HandNetwork):
     Raises:
         ConfigError: see `MapCascade` and `SpiralDecoder`.
     """
+
+    published_input = Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(
         self, backbones: list[Backbone], annotation_hand: AnnotationHand, hierarchy: Hierarchy, settings: CmrNetwork

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 from scipy import sparse
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ from handgap.core.conventions import N_JOINTS, WRIST
 from handgap.core.errors import ConfigError
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
-from handgap.networks.backbone import Backbone
+from handgap.networks.backbone import Backbone, Pixels
 from handgap.networks.base import HandNetwork, Prediction, root_relative
 from handgap.networks.transformer import encoder, mask_tokens
 
@@ -58,6 +59,8 @@ class Metro(HandNetwork):
     Raises:
         ConfigError: the hierarchy has no such level.
     """
+
+    published_input = Pixels(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
     def __init__(
         self, backbone: Backbone, annotation_hand: AnnotationHand, hierarchy: Hierarchy, settings: TransformerNetwork

@@ -11,8 +11,8 @@ scale (and shape). The stage says what it learns from:
 
 Readings of what the sources leave open, and departures:
 
-- *Encoder*: starts from ImageNet weights and normalises accordingly, as the paper has it; the release starts at
-  random.
+- *Encoder* (`pretrained`, `input`): starts from ImageNet weights and normalises accordingly, as the paper has it; the
+  release starts at random and takes images in [0, 1] as they are (`input: published`).
 - *Shape* stays zero (`mean_shape`), as the release does by default; the paper regularises it.
 - *Translation* is that of a canonical camera whose focal length equals the crop's edge; the depth in front of the
   crop's own camera is that times focal / edge. A crop does not show its focal length, its projection does not need it.
@@ -38,7 +38,7 @@ from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.kinematics import rotation_matrices
 from handgap.networks import s2hand_losses as losses
-from handgap.networks.backbone import Backbone
+from handgap.networks.backbone import Backbone, Pixels
 from handgap.networks.base import HandNetwork, Prediction, root_relative
 from handgap.networks.cmr import edge_loss
 from handgap.networks.hourglass import HeatmapBranch, keypoints_of
@@ -76,6 +76,8 @@ class S2Hand(HandNetwork):
     Raises:
         ConfigError: the stage has a texture and the backbone no early features, see `Backbone.with_early`.
     """
+
+    published_input = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
     def __init__(self, backbone: Backbone, annotation_hand: AnnotationHand, settings: S2HandNetwork):
         super().__init__(backbone, annotation_hand)

@@ -1,7 +1,8 @@
 """simpleHand (Zhou et al., CVPR 2024): 2D joints pick tokens out of the features, attention turns them into a mesh.
 
-Departure from the released code: images are normalised the way the backbone's weights were trained (RGB), where the
-release feeds BGR / 255 - 0.5 to every backbone.
+The settings choose where the released code has its own ways. Images (`input`) are normalised the way the backbone's
+weights were trained; "published" is the release's BGR / 255 - 0.5, the same for every backbone. `drop_path` is the
+backbone's stochastic depth, with which the release trains (0.2).
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS, WRIST
 from handgap.hands.annotation_hand import AnnotationHand
-from handgap.networks.backbone import Backbone
+from handgap.networks.backbone import Backbone, Pixels
 from handgap.networks.base import HandNetwork, Prediction, point_l1
 
 TOKEN_WIDTH = 256
@@ -70,6 +71,8 @@ class MeshStage(nn.Module):
 
 class SimpleHand(HandNetwork):
     """Backbone -> 2D joints -> token per joint -> mesh -> joints. See the module's docstring."""
+
+    published_input = Pixels((0.5, 0.5, 0.5), (1.0, 1.0, 1.0), bgr=True)
 
     def __init__(self, backbone: Backbone, annotation_hand: AnnotationHand):
         super().__init__(backbone, annotation_hand)

@@ -19,6 +19,9 @@ class BaseNetwork(Section):
     architecture: str = Field(description="published network")
     backbone: str = Field("efficientnet_lite0", description="timm name of the image encoder")
     pretrained: bool = Field(True, description="ImageNet weights out of the asset of the backbone's name")
+    input: Literal["backbone", "published"] = Field(
+        "backbone", description="pixel values: as the backbone's weights were trained, or as the released code has them"
+    )
     train: TrainOverrides = Field(default_factory=TrainOverrides, description="keys of train it sets for itself")
     initial: list[Name] = Field(
         [], description="networks, trained on the same recipe and seed, whose weights this one starts from"
@@ -83,6 +86,9 @@ class SimpleHandNetwork(BaseNetwork):
     """simpleHand (Zhou et al., CVPR 2024)."""
 
     architecture: Literal["simplehand"] = Field("simplehand", description="published network")
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="stochastic depth of the backbone in training; the released code's: 0.2"
+    )
 
 
 class CmrNetwork(BaseNetwork):
