@@ -142,6 +142,10 @@ def test_the_published_study_trains_each_network_as_published(network: str, imag
     chosen = Train.model_validate_json(job.params.settings)
     assert (chosen.step_images, chosen.image_size, chosen.schedule) == (images, 224, "steps")
     assert (chosen.optimiser, chosen.learning_rate, chosen.weight_decay, chosen.gamma) == law
+    settings = json.loads(job.params.network)
+    assert settings["input"] == "published" and settings.get("drop_path", 0.2) == 0.2
+    jitters = (chosen.scale_jitter, chosen.shift_jitter, chosen.colour_jitter)
+    assert (jitters == (0.0, 0.0, 0.0)) == (network == "s2hand")  # which is turned in the plane and nothing else
 
 
 def test_several_devices_are_started_by_torchrun(study_file) -> None:
