@@ -5,10 +5,10 @@ import timm
 import torch
 from handgap.core.config.networks import CmrNetwork
 from handgap.core.errors import ConfigError
-from handgap.networks.base import Prediction
+from handgap.networks.base import Prediction, edge_loss
 from handgap.networks.build import build
 from handgap.networks.cascade import RELATIONS, detach_stem, pyramid
-from handgap.networks.cmr import edge_loss, joint_maps, map_peaks, normal_loss
+from handgap.networks.cmr import joint_maps, map_peaks, normal_loss
 from toy_meshes import toy_hierarchy
 from toys import toy_hand
 

@@ -10,6 +10,8 @@ from handgap.core.conventions import MIDDLE_MCP
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.backbone import Pixels
 
+PUBLISHED_EDGE = 224  # px, of the images that all five networks were published with
+
 
 class Prediction(NamedTuple):
     """A batch of hands in the camera frame of the crop, relative to the middle finger's MCP joint (index 9)."""
@@ -31,6 +33,17 @@ def point_l1(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> 
     """
     distance = (predicted - truth).abs().sum(-1)
     return (distance if weight is None else distance * weight).mean()
+
+
+def edge_loss(predicted: Tensor, truth: Tensor, faces: Tensor) -> Tensor:
+    """Mean |difference| in length of the three edges of each face.
+
+    Args:
+        predicted, truth: (B, V, 3).
+        faces: (F, 3).
+    """
+    lengths = [(points[:, faces] - points[:, faces.roll(1, 1)]).norm(dim=-1) for points in (predicted, truth)]
+    return (lengths[0] - lengths[1]).abs().mean()
 
 
 class HandNetwork(nn.Module, ABC):

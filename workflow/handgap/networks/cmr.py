@@ -23,14 +23,13 @@ from handgap.core.conventions import N_JOINTS, WRIST
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.backbone import Backbone, Pixels
-from handgap.networks.base import HandNetwork, Prediction, root_relative
+from handgap.networks.base import PUBLISHED_EDGE, HandNetwork, Prediction, edge_loss, root_relative
 from handgap.networks.cascade import LATENT, MapCascade
 from handgap.networks.spiral import SpiralDecoder
 
 UNIT = 0.20  # metres
 WEIGHTS = {"vertices": 1.0, "uv": 10.0, "mask": 0.5, "normal": 0.1, "edge": 1.0}
-# of the heatmaps in the labels, on an image of 224 px: half the width drawn, standard deviation
-PUBLISHED_EDGE, MAP_RADIUS, MAP_SIGMA = 224, 6, 3.5
+MAP_RADIUS, MAP_SIGMA = 6, 3.5  # of the labels' heatmaps on the published image, px: half the width drawn, deviation
 
 
 def joint_maps(uv: Tensor, size: int) -> Tensor:
@@ -70,12 +69,6 @@ def normal_loss(predicted: Tensor, truth: Tensor, faces: Tensor) -> Tensor:
     normal = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     edges = functional.normalize(predicted[:, faces] - predicted[:, faces.roll(1, 1)], dim=-1)
     return (edges * functional.normalize(normal, dim=-1)[:, :, None]).sum(-1).abs().mean()
-
-
-def edge_loss(predicted: Tensor, truth: Tensor, faces: Tensor) -> Tensor:
-    """Mean |difference| in length of the three edges of each face; arguments as in `normal_loss`."""
-    lengths = [(points[:, faces] - points[:, faces.roll(1, 1)]).norm(dim=-1) for points in (predicted, truth)]
-    return (lengths[0] - lengths[1]).abs().mean()
 
 
 class Cmr(HandNetwork):

@@ -14,6 +14,7 @@ Readings of what the sources leave open, and departures:
 - *Encoder* (`pretrained`, `input`): starts from ImageNet weights and normalises accordingly, as the paper has it; the
   release starts at random and takes images in [0, 1] as they are (`input: published`).
 - *Shape* stays zero (`mean_shape`), as the release does by default; the paper regularises it.
+- *Start*: the last weights of translation and scale are small, N(0, 0.001); those before them start as any layer's.
 - *Translation* is that of a canonical camera whose focal length equals the crop's edge; the depth in front of the
   crop's own camera is that times focal / edge. A crop does not show its focal length, its projection does not need it.
 - *Joints* are those of the labels (regressed from the mesh), as with every network; the release takes the turning
@@ -39,8 +40,7 @@ from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.kinematics import rotation_matrices
 from handgap.networks import s2hand_losses as losses
 from handgap.networks.backbone import Backbone, Pixels
-from handgap.networks.base import HandNetwork, Prediction, root_relative
-from handgap.networks.cmr import edge_loss
+from handgap.networks.base import PUBLISHED_EDGE, HandNetwork, Prediction, edge_loss, root_relative
 from handgap.networks.hourglass import HeatmapBranch, keypoints_of
 from handgap.networks.renderer import Light, render
 from handgap.networks.skin_net import SkinNet
@@ -162,8 +162,8 @@ class S2Hand(HandNetwork):
 
     def _supervised(self, prediction: Prediction, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         joints = functional.l1_loss(prediction.joints, batch["joints"])
-        edge = losses.PUBLISHED_EDGE
-        projected = losses.joint_2d(prediction.uv * edge, batch["uv"] * edge, batch["uv_weight"])
+        uv, true_uv = (points * PUBLISHED_EDGE for points in (prediction.uv, batch["uv"]))
+        projected = losses.joint_2d(uv, true_uv, batch["uv_weight"])
         found = {"joint_3d": joints, "joint_2d": projected}
         weights = losses.LAMBDA
         if self.settings.supervision == "joints":
@@ -178,7 +178,7 @@ class S2Hand(HandNetwork):
 
     def _self_supervised(self, prediction: Prediction, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         parts, confidence = prediction.parts, batch["confidence"]
-        projected, detected = (points * losses.PUBLISHED_EDGE for points in (prediction.uv, batch["keypoints"]))
+        projected, detected = (points * PUBLISHED_EDGE for points in (prediction.uv, batch["keypoints"]))
         found = {
             "tsa_poses": losses.tsa_poses(parts["turns"], (self.least, self.greatest)),
             "open_2dj": losses.open_2dj(projected, detected, confidence),
@@ -186,7 +186,7 @@ class S2Hand(HandNetwork):
             "open_bone_direc": losses.open_bone_direc(projected, detected, confidence),
         }
         if self.textured:
-            keypoints = parts["keypoints"] * losses.PUBLISHED_EDGE
+            keypoints = parts["keypoints"] * PUBLISHED_EDGE
             found["hm_integral"] = losses.hm_integral(keypoints, detected, confidence)
             found["kp_cons"] = losses.kp_cons(keypoints[-1], projected)
             belief = losses.texture_confidence(confidence, self.settings.texture_confidence)
@@ -215,15 +215,6 @@ class S2Hand(HandNetwork):
         light = Light(*prediction.parts["light"].unbind(1))
         return render(prediction.parts["placed"], self.faces, prediction.parts["colours"], light, scale * K, size)
 
-    def reconstruct(self, images: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, S, S) and K (B, 3, 3) -> the hand rendered with its colours and light, as `render` gives it.
-
-        Only for stages with a texture, in evaluation mode.
-        """
-        features, early = self.backbone.with_early(images)
-        size = images.shape[-1]
-        return self.render(self.head({"features": features, "early": early}, K, size), K, size, size)
-
 
 class S2HandKeypoints(HandNetwork):
     """The stage "kp": the heatmap branch, trained alone. It predicts 2D joints; its 3D joints are not a number.
@@ -250,7 +241,7 @@ class S2HandKeypoints(HandNetwork):
 
     def loss(self, prediction: Prediction, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Distance to detected 2D joints, see `S2Hand.loss` for the batch."""
-        edge = losses.PUBLISHED_EDGE
-        keypoints, detected = prediction.parts["keypoints"] * edge, batch["keypoints"] * edge
+        places = prediction.parts["keypoints"], batch["keypoints"]
+        keypoints, detected = (points * PUBLISHED_EDGE for points in places)
         term = losses.LAMBDA["hm_integral"] * losses.hm_integral(keypoints, detected, batch["confidence"])
         return term, {"hm_integral": term}

@@ -14,7 +14,6 @@ from torch.nn import functional
 from handgap.core.conventions import FINGERTIPS, JOINT_PARENTS, MIDDLE_MCP, MIDDLE_PIP, N_JOINTS, WRIST
 from handgap.hands.annotation_hand import AnnotationHand
 
-PUBLISHED_EDGE = 224  # px
 # weights of all terms; the supervised ones are those of the "full" variant unless they say "joints only"
 LAMBDA = {
     "open_2dj": 1e-3, "open_bone_direc": 0.1, "hm_integral": 1e-3, "kp_cons": 2e-4, "tsa_poses": 0.1, "mscale": 0.1,
