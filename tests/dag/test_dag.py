@@ -148,6 +148,12 @@ def test_the_published_study_trains_each_network_as_published(network: str, imag
     assert (jitters == (0.0, 0.0, 0.0)) == (network == "s2hand")  # which is turned in the plane and nothing else
 
 
+def test_the_large_study_trains_all_networks_alike() -> None:
+    with planned(ROOT / "config/large.yaml", ["table_baselines"]) as workflow:
+        trained = [job for job in workflow.dag.jobs if job.rule.name == "train_network"]
+    assert len(trained) == 5 and len({job.params.settings for job in trained}) == 1
+
+
 def test_several_devices_are_started_by_torchrun(study_file) -> None:
     study = study_file(study="dag", train={"devices": 2})
     job, single = train_job(study, "s2hand-full-s0"), train_job(study_file(study="dag"), "s2hand-full-s0")
