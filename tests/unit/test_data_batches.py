@@ -11,7 +11,7 @@ from handgap.core.seeds import rng
 from handgap.core.store import write_store
 from handgap.data.augment import Augmentation, draw, training_sample
 from handgap.data.batches import Mixture, Source, quotas
-from handgap.data.crop import hand_crop
+from handgap.data.crop import hand_crop, mirrored_left
 from handgap.data.samples import Sample, Samples
 from handgap.data.selection import select
 from toys import draw_hand, toy_columns, toy_hand, toy_store
@@ -29,6 +29,12 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope="module")
 def samples(shards):
     return Samples(shards)
+
+
+def test_left_hands_are_mirrored():
+    points, side = np.array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]), np.array([Side.LEFT, Side.RIGHT])
+    np.testing.assert_array_equal(mirrored_left(points, side), [[[-1, 2, 3]], [[4, 5, 6]]])
+    np.testing.assert_array_equal(mirrored_left(points[0], side), [[[-1, 2, 3]], [[1, 2, 3]]])
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -8,6 +8,7 @@ from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.core.seeds import rng
 from handgap.core.store import ShardedStore, Store, write_store
+from handgap.data.crop import mirrored_left
 from handgap.networks.occlusion_prior import OcclusionPrior
 from handgap.train import prior_step
 from handgap.train.model_file import write_torch
@@ -15,7 +16,6 @@ from handgap.train.prior import (
     drawn_hands,
     labelled_hands,
     load_prior,
-    mirrored_left,
     refine,
     save_prior,
     train_prior,

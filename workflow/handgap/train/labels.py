@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from handgap.core.conventions import Side
 from handgap.core.errors import CorruptFileError
 from handgap.core.files import read_arrays
+from handgap.data.crop import mirrored_left
 from handgap.data.samples import Samples
 from handgap.hands.render_hand import RenderHand
 
 PARAMETERS = ("render_pose", "render_shape", "render_trans")
 PER_VERTEX = ("v_template", "shapedirs", "weights")
 CHUNK = 4096  # hands posed at once
-_MIRROR = np.array([-1.0, 1.0, 1.0], np.float32)
 
 
 def nimble_joints(samples: Samples, render_hand: Path) -> np.ndarray:
@@ -53,5 +52,4 @@ def nimble_joints(samples: Samples, render_hand: Path) -> np.ndarray:
             hand(*(values[start : start + CHUNK] for values in (pose, shape, trans))).joints21
             for start in range(0, len(pose), CHUNK)
         ]
-    left = samples.labels("side")[:, None, None] == Side.LEFT
-    return torch.cat(parts).numpy() * np.where(left, _MIRROR, np.float32(1))
+    return mirrored_left(torch.cat(parts).numpy(), samples.labels("side"))

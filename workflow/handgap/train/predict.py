@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS, Side
+from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS
 from handgap.core.geometry import align_rigid
 from handgap.data.augment import training_sample
+from handgap.data.crop import mirrored_left
 from handgap.data.samples import Samples
 from handgap.networks.base import HandNetwork
 
@@ -102,11 +103,9 @@ def predict_mean_hand(train: Samples, samples: Samples) -> dict[str, np.ndarray]
     Returns:
         ``joints`` (N, 21, 3) and ``vertices`` (N, 778, 3): metres, camera frame.
     """
-    right = np.array([-1.0, 1.0, 1.0])
-    mirror = np.where(train.labels("side")[train.valid, None, None] == Side.LEFT, right, 1.0)
-    mean = mean_hand(train.labels("joints")[train.valid] * mirror, train.labels("vertices")[train.valid] * mirror)
-    mirror = np.where(samples.labels("side")[:, None, None] == Side.LEFT, right, 1.0)
-    points = mean * mirror + samples.labels("joints")[:, MIDDLE_MCP : MIDDLE_MCP + 1]
+    side = train.labels("side")[train.valid]
+    mean = mean_hand(*(mirrored_left(train.labels(name)[train.valid], side) for name in ("joints", "vertices")))
+    points = mirrored_left(mean, samples.labels("side")) + samples.labels("joints")[:, MIDDLE_MCP : MIDDLE_MCP + 1]
     columns = empty_predictions(len(samples))
     columns["joints"][samples.valid] = points[samples.valid, :N_JOINTS]
     columns["vertices"][samples.valid] = points[samples.valid, N_JOINTS:]

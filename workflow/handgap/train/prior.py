@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from handgap.core.config.prior import Prior
-from handgap.core.conventions import WRIST, Side
+from handgap.core.conventions import WRIST
 from handgap.core.errors import ConfigError, CorruptFileError
 from handgap.core.geometry import random_rotation
 from handgap.core.progress import track
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import ShardedStore
+from handgap.data.crop import mirrored_left
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.occlusion_prior import OcclusionPrior, mask_joints, prior_loss
 from handgap.train.model_file import CURE, read_torch, write_torch
@@ -26,11 +27,6 @@ from handgap.train.model_file import CURE, read_torch, write_torch
 KIND = "occlusion prior"
 BLOCK = 1024  # hands posed or refined at once
 N_POSE, N_SHAPE = 45, 10
-
-
-def mirrored_left(joints: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Joints (N, 21, 3) with left hands as right ones, or back: x -> -x where `side` (N,) is left."""
-    return np.where((side == Side.LEFT)[:, None, None], joints * np.float32([-1, 1, 1]), joints)
 
 
 def labelled_hands(store: ShardedStore) -> np.ndarray:
