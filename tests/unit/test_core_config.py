@@ -6,6 +6,7 @@ import yaml
 from handgap.core.config.experiment import load_experiment
 from handgap.core.config.study import Study, config_yaml, parse_study, schema_json
 from handgap.core.errors import ConfigError
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,18 +64,31 @@ def test_a_network_overrides_what_it_names_only() -> None:
     assert study.networks["cmr"].model_dump(mode="json")["train"] == cmr["train"]
 
 
+def merged_study(path: Path) -> Study:
+    """A study on top of the default one, merged as Snakemake does: key by key, all the way down."""
+    merged = yaml.safe_load(config_yaml())
+    update_config(merged, yaml.safe_load(path.read_text()))
+    return parse_study(merged, str(path))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_study_is_valid_on_top_of_the_default(path: Path) -> None:
-    merged = yaml.safe_load(config_yaml())
-    for key, value in yaml.safe_load(path.read_text()).items():
-        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    study = parse_study(merged, str(path))
+    study = merged_study(path)
     for name in study.experiments:
         experiment = load_experiment(ROOT / "config" / "experiments" / f"{name}.yaml")
         if experiment.kind == "networks":
             continue
         assert {row.recipe for row in experiment.rows} <= set(study.recipes)
         assert {row.network for row in experiment.rows} <= set(study.networks)
+
+
+@pytest.mark.parametrize(("name", "keys"), [("published", ["image_size"]), ("large", ["image_size", "epochs"])])
+def test_networks_that_are_compared_keep_no_size_of_the_default_study(name: str, keys: list[str]) -> None:
+    study = merged_study(ROOT / "config" / f"{name}.yaml")
+    for network in study.networks:
+        assert {key: getattr(study.training(network), key) for key in keys} == {
+            key: getattr(study.train, key) for key in keys
+        }, network
 
 
 def test_unknown_experiment_names_the_known_ones() -> None:
