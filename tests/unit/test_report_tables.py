@@ -105,8 +105,17 @@ def test_curves_have_a_panel_for_each_network_and_show_validation_where_there_is
     np.testing.assert_allclose(trained.get_ydata(), 20.0 / np.arange(1, 9))
     np.testing.assert_array_equal(held.get_xydata(), [[4, 5], [8, 5]])
     assert len(none.get_xdata()) == 0
-    with pytest.raises(CorruptFileError, match="pa_mpjpe_mm"):
-        figures.curves_figure({"cmr-real-s0": curves_of().drop(columns="pa_mpjpe_mm")})
+    with pytest.raises(CorruptFileError, match="cmr-real-s0: columns missing: loss"):
+        figures.curves_figure({"cmr-real-s0": curves_of().drop(columns="loss")})
+
+
+def test_a_run_without_labels_has_a_curve_of_its_loss_alone(tmp_path):
+    without = curves_of(val_loss=1.0).drop(columns="pa_mpjpe_mm")
+    figure = figures.curves_figure({"s2hand_shape-real-s0": without, "cmr-real-s0": curves_of()})
+    loss, _, error, other = figure.axes
+    assert len(loss.get_lines()) == 2 and not error.get_lines() and len(other.get_lines()) == 2
+    assert "no label" in error.texts[0].get_text()
+    figures.save(figure, tmp_path / "curves.png")
 
 
 def test_skeleton_and_mask_are_drawn_where_the_labels_are():

@@ -23,6 +23,7 @@ SETTINGS = {
     "legend.frameon": False,
 }
 SIGNIFICANCE = 0.05
+NO_LABELS = "learns from detected joints:\nno label to measure errors by"
 GROUPS = {
     "real": ("proxy-real", "#1d2330", "-"),
     "synthetic": ("synthetic", "#d1495b", "-"),
@@ -114,8 +115,9 @@ def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
     """Loss and PA-MPJPE per epoch, in training and on images held out: a column for each network.
 
     Args:
-        curves: run, named network-recipe-seed, -> frame with the columns epoch, loss and pa_mpjpe_mm, and with
-            val_loss and val_pa_mpjpe_mm if images were held out; epochs without a validation are empty there.
+        curves: run, named network-recipe-seed, -> frame with the columns epoch and loss; pa_mpjpe_mm, if the network
+            learns from labels; val_loss and val_pa_mpjpe_mm, if images were held out, empty in epochs without a
+            validation.
 
     Raises:
         CorruptFileError: a run lacks a column.
@@ -129,7 +131,12 @@ def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
         above.set(title=network, yscale="log")
         for set_formatter in (above.yaxis.set_major_formatter, above.yaxis.set_minor_formatter):
             set_formatter(StrMethodFormatter("{x:.3g}"))
-        below.set(xlabel="epoch", ylim=(0, 1.1 * below.dataLim.y1))
+        below.set(xlabel="epoch")
+        if below.lines:
+            below.set(ylim=(0, 1.1 * below.dataLim.y1))
+        else:
+            below.text(0.5, 0.5, NO_LABELS, transform=below.transAxes, ha="center", va="center", fontsize=9)
+            below.set(xlim=above.get_xlim(), yticks=[])
         for axis in (above, below):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         above.legend(fontsize=8)
@@ -140,9 +147,10 @@ def curves_figure(curves: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _draw_run(above: Axes, below: Axes, run: str, frame: pd.DataFrame, colour: str) -> None:
-    if absent := {"epoch", "loss", "pa_mpjpe_mm"} - set(frame.columns):
+    if absent := {"epoch", "loss"} - set(frame.columns):
         raise CorruptFileError(run, f"columns missing: {', '.join(sorted(absent))}", "train the run again")
-    for axis, name in ((above, "loss"), (below, "pa_mpjpe_mm")):
+    shown = [(axis, name) for axis, name in ((above, "loss"), (below, "pa_mpjpe_mm")) if name in frame]
+    for axis, name in shown:
         axis.plot(frame["epoch"], frame[name], "--", color=colour, lw=1.2, alpha=0.8)
         held = frame[["epoch", f"val_{name}"]].dropna() if f"val_{name}" in frame else frame.iloc[:0, [0, 0]]
         axis.plot(*held.to_numpy().T, "-o", color=colour, ms=3, lw=1.6, label=run.partition("-")[2])
