@@ -20,7 +20,7 @@ from handgap.networks.base import Prediction
 from handgap.networks.build import build
 from handgap.train import predict_step, step
 from handgap.train.loop import STATE_FILE, TrainingRun
-from handgap.train.model_file import load_model
+from handgap.train.model_file import load_model, save_model
 from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
 from handgap.train.predict import mean_hand, predict, predict_mean_hand, to_camera
 from toys import toy_columns, toy_hand, toy_store
@@ -333,3 +333,25 @@ def test_broken_models_are_named(hand, tmp_path):
     torch.save({"a": 1}, tmp_path / "other.pt")
     with pytest.raises(CorruptFileError, match="format"):
         load_model(tmp_path / "other.pt", hand)
+    (tmp_path / "text.pt").write_text("hi\n")
+    with pytest.raises(CorruptFileError, match=r"text\.pt: not a readable model"):
+        load_model(tmp_path / "text.pt", hand)
+
+
+def test_models_of_other_code_are_to_be_trained_again(hand, tmp_path):
+    path = tmp_path / "older.pt"
+    save_model(path, build(TINY, hand, None, 64), TINY, 64, 1.25, {})
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"network": content["network"] | {"width": 3}}, path)
+    with pytest.raises(CorruptFileError, match=r"older\.pt: settings of .*width.*\n.*train it again"):
+        load_model(path, hand)
+    content["weights"].pop("uv.bias")
+    torch.save(content, path)
+    with pytest.raises(CorruptFileError, match=r"older\.pt: its weights do not fit.*\n.*train it again"):
+        load_model(path, hand)
+
+
+def test_a_state_that_cannot_be_read_is_named(folder, hand, tmp_path):
+    (tmp_path / STATE_FILE).write_bytes(b"PK cut off")
+    with pytest.raises(CorruptFileError, match=r"last\.ckpt.*\n.*delete it"):
+        new_run(folder, hand, tmp_path).fit()

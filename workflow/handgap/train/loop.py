@@ -27,7 +27,7 @@ from handgap.data.batches import Batch, Mixture
 from handgap.data.samples import Samples
 from handgap.networks.base import HandNetwork
 from handgap.train.devices import devices_fabric
-from handgap.train.model_file import write_torch
+from handgap.train.model_file import read_torch, write_torch
 from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
 from handgap.train.validate import Supervised, means, validate
 
@@ -100,6 +100,7 @@ class TrainingRun:
             of the images held out, with the weights that would be kept.
 
         Raises:
+            CorruptFileError: the state cannot be read.
             SystemExit: SIGTERM came; the state is saved, the exit status is 143.
         """
         model, self.optimizer = self.fabric.setup(Supervised(self.network), optimiser(self.network, self.settings))
@@ -237,7 +238,7 @@ class TrainingRun:
         path = self.state / STATE_FILE
         if not path.exists():
             return
-        content = torch.load(path, map_location=self.fabric.device, weights_only=True)
+        content = read_torch(path, self.fabric.device)
         self.fabric.barrier()
         if content["fingerprint"] != self.fingerprint:
             if self.is_main:

@@ -2,11 +2,14 @@
 
 import io
 import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
+from handgap.core.config.base import problems
 from handgap.core.config.networks import NETWORK, Network
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
 from handgap.core.files import written_whole
@@ -16,7 +19,10 @@ from handgap.networks.base import HandNetwork
 from handgap.networks.build import build
 
 FORMAT = 1
-CURE = "delete it and run snakemake again: only it is made anew"
+KEYS = {"network", "image_size", "box_expansion", "provenance", "weights"}
+CURE = "if the workflow made it, delete it and run snakemake again: only it is made anew; if not, name another file"
+
+RETRAIN = "train it again: its code has changed since"
 
 
 def write_torch(path: Path, content: dict) -> None:
@@ -31,8 +37,8 @@ def write_torch(path: Path, content: dict) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def read_torch(path: Path) -> object:
-    """Read what `write_torch` wrote; nothing in the file is run.
+def read_torch(path: Path, device: torch.device | str = "cpu") -> object:
+    """Read what `write_torch` wrote, its tensors onto a device; nothing in the file is run.
 
     Raises:
         MissingAssetError: no such file.
@@ -40,8 +46,10 @@ def read_torch(path: Path) -> object:
     """
     if not path.is_file():
         raise MissingAssetError(path, "no such model", f"train it: snakemake {path}")
+    if not zipfile.is_zipfile(path):  # torch takes it for one of its old formats, and fails in any way
+        raise CorruptFileError(path, "not a readable model, or cut off", CURE)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise CorruptFileError(path, f"not a readable model ({error})", CURE) from error
 
@@ -110,21 +118,28 @@ def load_model(
 
     Raises:
         MissingAssetError: no such file.
-        CorruptFileError: the file is no model of this format.
+        CorruptFileError: the file is no model of this format, or of a network that is another one now.
         ConfigError: the network is built on a mesh hierarchy and there is none.
     """
     content = _read(path)
-    settings = NETWORK.validate_python(content["network"])
+    try:
+        settings = NETWORK.validate_python(content["network"])
+    except ValidationError as error:
+        raise CorruptFileError(path, f"settings of a network of other code ({problems(error)})", RETRAIN) from error
     if callable(hierarchy):
         hierarchy = hierarchy() if settings.needs_hierarchy else None
     network = build(settings, annotation_hand, None, content["image_size"], hierarchy)
-    network.load(content["weights"])
+    try:
+        network.load(content["weights"])
+    except RuntimeError as error:
+        problem = f"its weights do not fit the network it describes ({str(error).splitlines()[0]})"
+        raise CorruptFileError(path, problem, RETRAIN) from error
     return network.eval(), content["image_size"], content["box_expansion"], content["provenance"]
 
 
 def _read(path: Path) -> dict:
     """What `save_model` wrote."""
     content = read_torch(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not KEYS <= content.keys():
         raise CorruptFileError(path, f"not a model of format {FORMAT}", CURE)
     return content

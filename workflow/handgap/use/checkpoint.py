@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from handgap.core.errors import CorruptFileError
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.hands.hierarchy import Hierarchy
 from handgap.networks.base import HandNetwork
@@ -29,12 +28,8 @@ def load_checkpoint(path: Path, annotation_hand: Path) -> Checkpoint:
 
     Raises:
         MissingAssetError: one of these files is absent.
-        CorruptFileError: one of them is not what it should be, or the weights are not of the network described.
+        CorruptFileError: one of them is not what it should be (see `load_model`).
     """
     hand = AnnotationHand.load(annotation_hand)
     meshes = annotation_hand.with_name(f"{annotation_hand.stem}_hierarchy.npz")
-    try:
-        return Checkpoint(*load_model(path, hand, lambda: Hierarchy.load(meshes)))
-    except RuntimeError as error:
-        problem = f"its weights do not fit the network it describes ({str(error).splitlines()[0]})"
-        raise CorruptFileError(path, problem, "train it again: its code has changed since") from error
+    return Checkpoint(*load_model(path, hand, lambda: Hierarchy.load(meshes)))
