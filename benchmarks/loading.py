@@ -29,11 +29,12 @@ from handgap.core.seeds import rng
 from handgap.core.store import ShardedStore, write_store
 from handgap.data.augment import draw, training_sample
 from handgap.data.batches import Mixture, Source
-from handgap.data.samples import COLUMNS, LABELS, Sample, Samples
+from handgap.data.samples import LABELS, Sample, Samples
 from torch.utils.data import DataLoader, Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 MILLION = 1_000_000
+COLUMNS = Samples.columns
 FORMATS = {
     "WebP, lossless": (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
     "PNG": (".png", ()),
