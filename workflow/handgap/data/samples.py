@@ -42,8 +42,8 @@ class Samples:
     columns: tuple[str, ...] = ("image", *LABELS)  # that are read of each row
 
     def __init__(self, shards: Sequence[Path | str], masks: bool = False):
-        self._shards, self._masks = list(shards), masks
-        self._rows = Rows(self._shards, [*self.columns, *(["mask"] if masks else [])])
+        self.shards, self._masks = [Path(path) for path in shards], masks
+        self._rows = Rows(self.shards, [*self.columns, *(["mask"] if masks else [])])
         self.ids, self.valid, self.digests = self._rows.ids, self._rows.valid, self._rows.digests
         self._joints: np.ndarray | None = None
         self._cache: dict[int, Sample] = {}
@@ -56,7 +56,7 @@ class Samples:
     def labels(self, name: str) -> np.ndarray:
         """A column of all samples, the sample axis first: of fixed size, or text."""
         parts = []
-        for path in self._shards:
+        for path in self.shards:
             with Store(path) as store:
                 parts.append(store.column(name))
         return np.concatenate(parts)

@@ -102,9 +102,9 @@ def select(samples: Samples, subset: Subset, validation: float, seed: int) -> Se
     wanted = subset.images if isinstance(subset.images, int) else _head(len(rows), subset.images)
     if not size or wanted > len(rows):
         raise ConfigError(
-            "sources of the recipe",
-            f"a source has {len(rows)} valid samples to train on, {wanted} are asked for",
-            "make subset or train.validation smaller, or see the samples' flags",
+            samples.shards[0].parent,
+            f"{len(rows)} valid samples to train on, {wanted} are asked for",
+            "ask for fewer in the source's subset, lower train.validation, or see the samples' flags",
         )
     order = np.argsort(uniform_by_id(seed, "data/images", samples.ids[rows]), kind="stable")
     return Selection(np.sort(rows[order[:wanted]]), np.flatnonzero(samples.valid & held), size)
