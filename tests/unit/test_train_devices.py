@@ -13,6 +13,7 @@ from handgap.core.config.networks import SimpleHandNetwork
 from handgap.core.config.train import Train
 from handgap.core.errors import ConfigError
 from handgap.train import step
+from handgap.train.devices import devices_fabric
 from toys import toy_hand, toy_store
 from typer.testing import CliRunner
 
@@ -114,3 +115,13 @@ def test_two_processes_stop_at_sigterm_and_go_on(folder):
 def test_a_single_process_refuses_to_stand_for_two(folder):
     with pytest.raises(ConfigError, match="but this is a single process"):
         CliRunner().invoke(step.app, command(folder, "alone", 2), catch_exceptions=False)
+
+
+@pytest.mark.parametrize(("devices", "gpus", "problem"), [(3, 0, "has started 2"), (2, 1, "machine has 1 GPUs")])
+def test_a_launch_that_does_not_fit_is_one_clear_error(monkeypatch, devices, gpus, problem):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(ConfigError, match=problem):
+        devices_fabric(devices)

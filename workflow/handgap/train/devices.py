@@ -25,7 +25,7 @@ def devices_fabric(devices: int) -> Fabric:
     """Fabric for this process: alone, or one of torchrun's; bfloat16 on a GPU.
 
     Raises:
-        ConfigError: torchrun has started another number of processes.
+        ConfigError: torchrun has started another number of processes, or more than there are GPUs.
     """
     # one CPU thread gains nothing from bfloat16 on depthwise convolutions; a GPU does
     precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
@@ -40,6 +40,9 @@ def devices_fabric(devices: int) -> Fabric:
         problem = f"torchrun has started {environment.world_size()} processes"
         raise ConfigError("train.devices", f"{devices}, but {problem}", "make the two agree")
     local = int(os.environ["LOCAL_WORLD_SIZE"])
+    if torch.cuda.is_available() and local > torch.cuda.device_count():
+        problem = f"{local} processes, but this machine has {torch.cuda.device_count()} GPUs"
+        raise ConfigError("train.devices", problem, "take fewer, or hide the GPUs with CUDA_VISIBLE_DEVICES=")
     # some parameters have no gradient: the last norm of a timm backbone whose classifier is left out, say
     strategy = DDPStrategy(cluster_environment=environment, find_unused_parameters=True)
     fabric = Fabric(devices=local, num_nodes=devices // local, precision=precision, strategy=strategy)

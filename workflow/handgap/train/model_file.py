@@ -140,6 +140,6 @@ def load_model(
 def _read(path: Path) -> dict:
     """What `save_model` wrote."""
     content = read_torch(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not KEYS <= content.keys():
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= KEYS:
         raise CorruptFileError(path, f"not a model of format {FORMAT}", CURE)
     return content
