@@ -368,10 +368,15 @@ def split_size_option(wildcards):
 # --- training
 
 
+def untrained(name):
+    """A network without what it sets for its training."""
+    chosen = STUDY.networks[name]
+    return chosen.model_copy(update={"train": type(chosen.train)()})
+
+
 def network_settings(wildcards):
     """What the network is; how it is trained is `training_settings`."""
-    chosen = STUDY.networks[wildcards.network]
-    return settings(chosen.model_copy(update={"train": type(chosen.train)()}))
+    return settings(untrained(wildcards.network))
 
 
 def training_settings(wildcards):

@@ -63,9 +63,9 @@ def network_tables():
 
 
 def study_networks():
-    """The study's networks by name, as compact JSON."""
+    """What the study's networks are, by name, as compact JSON: their cost does not depend on how they are trained."""
     return json.dumps(
-        {name: json.loads(settings(value)) for name, value in STUDY.networks.items()}
+        {name: json.loads(settings(untrained(name))) for name in STUDY.networks}
     )
 
 

@@ -74,6 +74,15 @@ def test_the_table_of_networks_needs_the_hand_and_its_meshes_only(study_file) ->
     assert count.keys() == {"table_networks", "make_network_table", "build_hierarchy", "forge_hands"}
 
 
+def test_the_table_of_networks_does_not_depend_on_how_they_are_trained(study_file) -> None:
+    params = []
+    for epochs in (3, 4):
+        study = study_file(study="dag", networks={"cmr": {"train": {"epochs": epochs}}})
+        with planned(study, ["table_networks"]) as workflow:
+            params += [job.params.networks for job in workflow.dag.jobs if job.rule.name == "make_network_table"]
+    assert params[0] == params[1] and "cmr" in params[0]
+
+
 def test_a_composed_shard_needs_the_shards_its_pieces_come_from_and_no_other(study_file) -> None:
     study = study_file(study="dag", shard_size=8, datasets={"proxyfrei": {"splits": {"train": 60, "test": 8}}})
     with planned(study, ["table_ablation"]) as workflow:
