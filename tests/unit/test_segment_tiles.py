@@ -3,20 +3,20 @@ import pytest
 from handgap.core.conventions import Side
 from handgap.segment.boxes import prior_from_landmarks
 from handgap.segment.detect import HAND, sighting_of
-from handgap.segment.tiles import TiledFinder, tiles
+from handgap.segment.tiles import SMALLEST, TiledFinder, tiles
 from handgap.segment.views import distinct
 from test_segment_photos import landmarks
 
 
-@pytest.mark.parametrize("size", [(480, 640), (640, 480), (500, 500), (100, 950), (7, 5), (1, 1)])
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (500, 500), (100, 950), (95, 200), (2, 5000), (1, 1)])
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_tiles_cover_the_image_and_half_of_each_other(size, share):
     found = tiles(size, share)
     if not found:
-        assert (size[0] == size[1] and share == 1.0) or size == (1, 1)
+        assert (size[0] == size[1] and share == 1.0) or share * min(size) < SMALLEST
         return
     (edge,) = {edge for _, edge in found}
-    assert edge == max(1, round(share * min(size)))
+    assert edge == round(share * min(size)) >= SMALLEST
     for axis, length in enumerate(size[::-1]):
         starts = sorted({corner[axis] for corner, _ in found})
         assert starts[0] == 0 and starts[-1] == length - edge

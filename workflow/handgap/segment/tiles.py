@@ -9,6 +9,7 @@ from handgap.segment.views import seen_in
 
 SHARES = (1.0, 0.5)  # edges of tiles, of the photo's shorter edge
 PART = 0.5  # share of a hand box inside another hand's from which it is a part of that hand
+SMALLEST = 48  # px; in smaller tiles no hand is found, and a strip of an image has thousands of them
 RIM = 1.0  # px; a hand that comes so near to a tile's edge goes on beyond it
 
 
@@ -48,14 +49,14 @@ class TiledFinder:
 
 
 def tiles(size: tuple[int, int], share: float) -> list[tuple[tuple[int, int], int]]:
-    """Left and top corner, and edge, of square tiles of an image (H, W), px; none that is the image itself.
+    """Left and top corner, and edge, of square tiles of an image (H, W), px; none that is the image itself or tiny.
 
     Args:
         size: (H, W).
         share: the tiles' edge, of the shorter edge.
     """
-    edge = max(1, round(share * min(size)))
-    if edge == max(size):
+    edge = round(share * min(size))
+    if edge == max(size) or edge < SMALLEST:
         return []
     counts = [-(-2 * (length - edge) // edge) + 1 for length in size[::-1]]
     places = [
