@@ -9,12 +9,13 @@ from handgap.core.config.networks import (
     S2HandNetwork,
     SimpleHandNetwork,
 )
-from handgap.core.errors import HandgapError, MissingAssetError
+from handgap.core.errors import ConfigError, HandgapError, MissingAssetError
 from handgap.networks.base import Prediction
 from handgap.networks.build import build
 from handgap.train.model_file import save_model
 from handgap.use import onnx_export
 from handgap.use.checkpoint import Checkpoint
+from handgap.use.cli import export_model
 from handgap.use.onnx_export import INPUTS, OUTPUTS, PACKAGES, describe, export_onnx, licence_notice
 from torch import nn
 from toy_meshes import toy_hierarchy
@@ -111,6 +112,21 @@ def test_a_graph_that_differs_is_refused(installed, hand, tmp_path, monkeypatch,
     with pytest.raises(HandgapError, match=rf"m\.onnx: not written: the graph differs from torch.*{output} 0\.001"):
         export_onnx(checkpoint, tmp_path / "m.onnx")
     assert {path.name for path in tmp_path.iterdir()} == {"first.onnx", "second.onnx"}
+
+
+@pytest.mark.parametrize("name", ["model.pt", "folder.onnx"])
+def test_a_checkpoint_or_a_folder_is_not_written_over(hand_file, tmp_path, name):
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=rf"--out .*{name}.*\n.*ends in \.onnx"):
+        export_model(tmp_path / "model.pt", tmp_path / name, hand_file)
+    assert (tmp_path / "model.pt").read_bytes() == b"weights"
+
+
+def test_a_place_that_cannot_be_written_is_named(installed, hand, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(HandgapError, match=r"m\.onnx: cannot be written.*\n.*--out"):
+        export_onnx(Checkpoint(Plain(hand), SIZE, 1.25, {}), tmp_path / "file" / "m.onnx")
 
 
 def test_missing_packages_are_named(hand, tmp_path, monkeypatch):

@@ -50,8 +50,9 @@ def export_model(
 ) -> None:
     """Write a trained network as ONNX, compared with torch."""
     from handgap.use.checkpoint import load_checkpoint
-    from handgap.use.onnx_export import export_onnx, licence_notice, require_packages
+    from handgap.use.onnx_export import export_onnx, licence_notice, require_graph_name, require_packages
 
+    require_graph_name(out)
     require_packages()
     loaded = load_checkpoint(checkpoint, annotation_hand)
     differences = export_onnx(loaded, out)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from handgap.core.conventions import JOINT_NAMES, MIDDLE_MCP
-from handgap.core.errors import HandgapError, MissingAssetError
+from handgap.core.errors import ConfigError, HandgapError, MissingAssetError
 from handgap.core.files import written_whole
 from handgap.core.seeds import rng
 from handgap.hands.annotation_hand import AnnotationHand
@@ -37,6 +37,17 @@ class _Graph(nn.Module):
     def forward(self, image: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         prediction = self.network(image, K)
         return prediction.joints, prediction.vertices, prediction.uv
+
+
+def require_graph_name(out: Path) -> None:
+    """Make sure that a file to write is named as a graph: no checkpoint or folder is lost to a slip.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if out.suffix != ".onnx" or out.is_dir():
+        problem = "is a folder" if out.is_dir() else "no name of a graph"
+        raise ConfigError(f"--out {out}", problem, "name a file that ends in .onnx")
 
 
 def require_packages() -> None:
@@ -115,9 +126,11 @@ def export_onnx(checkpoint: Checkpoint, out: Path) -> dict[str, float]:
 
     Raises:
         MissingAssetError: see `require_packages`.
-        HandgapError: the graph gives something else than torch.
+        ConfigError: see `require_graph_name`.
+        HandgapError: the graph gives something else than torch, or the file cannot be written.
         DiskFullError: no room left.
     """
+    require_graph_name(out)
     require_packages()
     graph, size = _Graph(checkpoint.network).eval(), checkpoint.image_size
     batch = torch.export.Dim("batch")
@@ -136,12 +149,16 @@ def export_onnx(checkpoint: Checkpoint, out: Path) -> dict[str, float]:
         node.metadata_props.clear()  # traces with paths of this machine
     program.model.metadata_props.clear()
     program.model.metadata_props.update(describe(checkpoint))
-    with written_whole(out) as temporary:
-        program.save(temporary, external_data=False)
-        differences = compare(temporary, graph, size)
-        if not max(differences.values()) < TOLERANCE:  # so that nan is refused too
-            found = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
-            raise HandgapError(out, f"not written: the graph differs from torch ({found})", "report it, with the model")
+    try:
+        with written_whole(out) as temporary:
+            program.save(temporary, external_data=False)
+            differences = compare(temporary, graph, size)
+            if not max(differences.values()) < TOLERANCE:  # so that nan is refused too
+                found = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
+                problem = f"not written: the graph differs from torch ({found})"
+                raise HandgapError(out, problem, "report it, with the model")
+    except OSError as error:
+        raise HandgapError(out, f"cannot be written ({error})", "name a place that can, with --out") from error
     return differences
 
 
