@@ -70,7 +70,9 @@ def open_samples(files: SourceFiles, network: Network) -> Samples:
 
 @app.command()
 def train(
-    source: Annotated[list[str], typer.Option(help="JSON of one source: synthetic, weight, shards; repeat it")],
+    source: Annotated[
+        list[str], typer.Option(help="JSON of one source: synthetic, weight, subset, shards, keypoints; repeat it")
+    ],
     network: Annotated[str, typer.Option(help="JSON of the network's settings")],
     annotation_hand: Annotated[Path, typer.Option(help="hand model of the labels (.npz)")],
     settings: Annotated[str, typer.Option(help="JSON of the train section")],
