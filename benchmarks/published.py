@@ -12,9 +12,9 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from handgap.core.conventions import MM
+from handgap.core.conventions import HANDSYNTHESIS_FOCAL, MM
 from handgap.core.seeds import rng
-from handgap.render.released import CAMERAS, FOCAL, NORMAL_STRENGTH
+from handgap.render.released import CAMERAS, NORMAL_STRENGTH
 
 SENSOR_MM = 36.0
 TEXTURES = {"diffuse.png": "sRGB", "spec.png": "Non-Color", "normal.png": "Non-Color"}  # file: colour space
@@ -86,7 +86,7 @@ class PublishedWay:
         camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
         scene.collection.objects.link(camera)
         camera.location, camera.rotation_euler = CAMERAS[0]
-        camera.data.lens = FOCAL * SENSOR_MM / self._size
+        camera.data.lens = HANDSYNTHESIS_FOCAL * SENSOR_MM / self._size
         scene.camera = camera
         scene.render.resolution_x = scene.render.resolution_y = self._size
         scene.render.resolution_percentage = 100

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import torch
 from handgap.core.config.render import Render
-from handgap.core.conventions import MM, Side
+from handgap.core.conventions import HANDSYNTHESIS_FOCAL, MM, Side
 from handgap.core.files import read_arrays
 from handgap.core.geometry import random_rotation
 from handgap.core.seeds import rng
@@ -40,7 +40,7 @@ from handgap.hands.render_hand import RenderHand
 from handgap.hands.skin.model import TextureModel, TextureSet
 from handgap.render.labels import rasterise
 from handgap.render.light import expose, find_hdris
-from handgap.render.released import CAMERAS, FOCAL, NIMBLE_TO_WORLD, extrinsics
+from handgap.render.released import CAMERAS, NIMBLE_TO_WORLD, extrinsics
 from handgap.render.synthetic import SyntheticShard
 from handgap.render.worker import TRIM_EVERY, Renderer
 from published import PublishedWay
@@ -162,7 +162,7 @@ def serve(name: str, folder: Path, samples: int) -> None:
 
 def compare(folder: Path, count: int) -> None:
     """Seconds a picture of each driver at each number of samples, the mean over `count` pictures."""
-    write_hands(folder / "hands.h5", 2 * count, FOCAL)
+    write_hands(folder / "hands.h5", 2 * count, HANDSYNTHESIS_FOCAL)
     print(f"{count} pictures, load of the machine before: {os.getloadavg()[0]:.1f}\n")
     print("| samples | driver | s per picture | pictures per s | in Cycles, s | outside, share of it | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -198,7 +198,7 @@ def memory(folder: Path) -> None:
 
     The worker gives freed memory back every few pictures, after which less is resident for a moment.
     """
-    write_hands(folder / "hands.h5", MEMORY_AT[-1], FOCAL)
+    write_hands(folder / "hands.h5", MEMORY_AT[-1], HANDSYNTHESIS_FOCAL)
     stage = Stage(folder / "hands.h5", 1)
     print("| pictures | resident, MiB |\n| --- | --- |")
     found, recent = [], deque(maxlen=TRIM_EVERY)
