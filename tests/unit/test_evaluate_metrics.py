@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from handgap.evaluate import metrics
-from handgap.evaluate.protocols import FREIHAND, evaluate
+from handgap.evaluate.protocols import FREIHAND
+from handgap.evaluate.scores import evaluate
 from scipy.integrate import trapezoid
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import KDTree

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from handgap.core.errors import HandgapError, printable, run_step
+from handgap.evaluate.cli import compare, evaluate, submission
 from handgap.export.step import export
 from handgap.hands.convert.cli import app as convert
 from handgap.hands.fit.cli import fit_hand
@@ -25,6 +26,9 @@ app.add_typer(convert, name="convert")
 app.add_typer(render, name="render")
 app.command("fit-hand")(fit_hand)
 app.command()(predict)
+app.command()(evaluate)
+app.command()(compare)
+app.command()(submission)
 app.command("export-model")(export_model)
 app.command("inspect-dataset")(inspect_dataset)
 app.command()(export)
@@ -131,38 +135,6 @@ def segment(
         outcome = segment_folder(photos, out, segmenter_of_photos, settings_hash(made_from), draw_mask)
     typer.echo(outcome.summary())
     typer.echo(printable(out / TABLE))
-
-
-@app.command()
-def evaluate(
-    pred: Annotated[Path, typer.Option(help="predictions (.h5)")],
-    truth: Annotated[list[Path], typer.Option(help="shards with the true joints and vertices; repeat it")],
-    protocol: Annotated[Literal["freihand"], typer.Option(help="whose evaluation is followed")] = "freihand",
-    bootstrap: Annotated[int, typer.Option(min=1, help="resamples for the 95 % intervals")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="of the resamples")] = 0,
-) -> None:
-    """Judge predictions by a published protocol."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from handgap.evaluate.inputs import read_pairs
-    from handgap.evaluate.protocols import PROTOCOLS
-    from handgap.evaluate.protocols import evaluate as run_protocol
-    from handgap.evaluate.statistics import bootstrap_interval
-
-    pairs = read_pairs(pred, truth)
-    rules = PROTOCOLS[protocol]
-    scores = run_protocol(rules, pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)
-    caption = f"{rules.describe()}; crop: {pairs.crop}"
-    left_out = f", {pairs.excluded} not valid and left out" if pairs.excluded else ""
-    table = Table(title=f"{pred}: {len(pairs.ids)} samples{left_out}", caption=caption)
-    table.add_column("metric")
-    for head in ("value", "95 % interval", "unit"):
-        table.add_column(head, justify="right")
-    for name, score in scores.items():
-        low, high = bootstrap_interval(score.values, bootstrap, seed)
-        table.add_row(name, f"{score.values.mean():.4f}", f"{low:.4f} to {high:.4f}", score.unit)
-    Console().print(table)
 
 
 @app.command()

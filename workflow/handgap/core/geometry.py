@@ -55,7 +55,7 @@ def align_rigid(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.
     return rotation, (mean_t - mean_s @ np.swapaxes(rotation, 1, 2))[:, 0]
 
 
-def procrustes_align(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
+def procrustes_align(truth: np.ndarray, pred: np.ndarray, *, reflection: bool = True) -> np.ndarray:
     """Predictions after FreiHAND's per-sample similarity alignment (`align_w_scale` of the official eval.py).
 
     Centre, divide by the Frobenius norm, orthogonal Procrustes. As published, the determinant is **not**
@@ -63,6 +63,7 @@ def procrustes_align(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
 
     Args:
         truth, pred: (B, P, 3), any one unit.
+        reflection: False excludes reflections (Umeyama 1991), as others' Procrustes errors do.
 
     Returns:
         (B, P, 3) float64, in the frame and unit of `truth`.
@@ -75,6 +76,10 @@ def procrustes_align(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     pred = pred / (np.linalg.norm(pred, axis=(1, 2), keepdims=True) + 1e-8)
     # orthogonal_procrustes(truth, pred): u s vt = svd((pred^T truth)^T), R = u vt, scale = sum(s)
     u, s, vt = np.linalg.svd(np.swapaxes(truth, 1, 2) @ pred)
+    if not reflection:
+        turned = np.sign(np.linalg.det(u @ vt))
+        u[:, :, 2] *= turned[:, None]
+        s[:, 2] *= turned
     rotation = u @ vt
     return pred @ np.swapaxes(rotation, 1, 2) * s.sum(1)[:, None, None] * norm + mean
 

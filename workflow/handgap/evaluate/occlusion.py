@@ -4,12 +4,16 @@ A joint is seen when the first surface on its pixel is its own flesh, by the mea
 not further in front of the joint than its distance to the skin allows.
 """
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
 import numpy as np
 
 from handgap.core.conventions import FINGERTIPS, MaskLabel
 from handgap.core.geometry import project
 from handgap.core.images import decode_depth, decode_mask
 from handgap.core.store import ShardedStore
+from handgap.evaluate.scores import Score
 from handgap.render.labels import FLESH_FACTOR, FLESH_SLACK
 
 OCCLUDERS = (MaskLabel.OBJECT, MaskLabel.SECOND_HAND)
@@ -41,6 +45,45 @@ def hidden_joints(store: ShardedStore) -> tuple[np.ndarray | None, str]:
         depth = decode_depth(store.row("depth", row), store.origin(row)) if "depth" in maps else None
         hidden[row] = hidden_in_image(joints, vertices, K, mask, depth)
     return hidden, " and ".join(maps)
+
+
+def occlusion_levels(share: np.ndarray, edges: Sequence[float]) -> dict[tuple[float, float], np.ndarray]:
+    """Samples by their share of hidden joints.
+
+    Args:
+        share: (N,) in 0..1.
+        edges: increasing, between the levels.
+
+    Returns:
+        (low, high) of each level -> (N,) bool; a sample on an edge is in the level above.
+    """
+    level = np.digitize(share, edges)
+    return {span: level == k for k, span in enumerate(pairwise([0.0, *edges, 1.0]))}
+
+
+def scores_by_occlusion(scores: Mapping[str, Score], hidden: np.ndarray, edges: Sequence[float]) -> dict[str, Score]:
+    """Every metric by level of occlusion, and mean joint errors over visible and over hidden joints.
+
+    Args:
+        scores: metric -> score of N samples.
+        hidden: (N, 21) bool.
+        edges: between levels, shares of hidden joints.
+
+    Returns:
+        "<metric> hidden <low>-<high>", "<metric> of visible joints" and "<metric> of hidden joints" -> score; nan where
+        a sample is in another level, or has no such joint.
+    """
+    parts = {}
+    levels = occlusion_levels(hidden.mean(1), edges)
+    for name, score in scores.items():
+        for (low, high), group in levels.items():
+            parts[f"{name} hidden {low:g}-{high:g}"] = Score(np.where(group, score.values, np.nan), score.unit)
+        if score.joints is not None:
+            for what, chosen in (("visible", ~hidden), ("hidden", hidden)):
+                total = np.where(chosen, score.joints, 0.0).sum(1)
+                mean = np.divide(total, chosen.sum(1), out=np.full(len(hidden), np.nan), where=chosen.any(1))
+                parts[f"{name} of {what} joints"] = Score(mean, score.unit)
+    return parts
 
 
 def hidden_in_image(

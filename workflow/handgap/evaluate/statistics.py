@@ -1,5 +1,7 @@
 """Confidence intervals over test samples."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from handgap.core.seeds import rng
@@ -23,6 +25,13 @@ def bootstrap_interval(values: np.ndarray, resamples: int, root_seed: int, level
         Lower and upper end.
     """
     count = len(values)
-    weights = rng(root_seed, STAGE).multinomial(count, np.full(count, 1.0 / count), size=resamples)
-    low, high = np.quantile(weights @ values / count, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(
+        _weights(count, resamples, root_seed) @ values / count, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    )
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _weights(count: int, resamples: int, root_seed: int) -> np.ndarray:
+    """How often each sample is drawn: (resamples, count) float64, the same for all metrics of a file."""
+    return rng(root_seed, STAGE).multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)

@@ -9,10 +9,12 @@ from handgap.core.config.base import parse_json
 from handgap.core.config.evaluate import Evaluate
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
-from handgap.core.store import ShardedStore, write_store
+from handgap.core.store import ShardedStore
 from handgap.evaluate.inputs import read_pairs
 from handgap.evaluate.occlusion import hidden_joints
-from handgap.evaluate.protocols import PROTOCOLS, evaluate
+from handgap.evaluate.protocols import PROTOCOLS
+from handgap.evaluate.samples import write_samples
+from handgap.evaluate.scores import evaluate
 from handgap.evaluate.tidy import tidy_metrics, write_csv
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -39,19 +41,19 @@ def metrics(
     options = parse_json(Evaluate, settings, "--settings")
     pairs = read_pairs(pred, truth)
     protocol = PROTOCOLS[options.protocol]
-    scores = evaluate(protocol, pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)
+    columns = (pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)
+    scores = evaluate(protocol, *columns, camera=pairs.camera)
     keys = {"run": run, "network": network, "recipe": recipe, "seed": run_seed, "dataset": dataset, "split": split}
     keys["protocol"] = f"{protocol.describe()}; crop: {pairs.crop}"
     if per_sample:
-        columns = {"id": pairs.ids} | {name: score.values for name, score in scores.items()}
         with ShardedStore(truth) as labels:
-            hidden, source = hidden_joints(labels)
+            hidden, told_by = hidden_joints(labels)
             if hidden is not None:
-                columns["hidden"] = hidden[labels.column("valid").astype(bool)].mean(1)
+                hidden = hidden[labels.column("valid").astype(bool)]
         config = settings_hash(options.model_dump(mode="json"))
-        extra = {"protocol": keys["protocol"], "run": run, "hidden": source}
         provenance = {"study": study, "seed": seed, "code": code, "config": config}
-        write_store(per_sample, columns, **provenance, parents=pairs.digests, extra=extra)
+        kept = {"run": run, "protocol": keys["protocol"], "provenance": provenance, "parents": pairs.digests}
+        write_samples(per_sample, pairs.ids, scores, hidden, told_by, **kept)
     write_csv(out, tidy_metrics(scores, pairs.excluded, options.bootstrap, seed, keys))
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from handgap.core.files import written_whole
-from handgap.evaluate.protocols import Score
+from handgap.evaluate.scores import Score
 from handgap.evaluate.statistics import bootstrap_interval
 
 COLUMNS = [
@@ -28,16 +29,19 @@ def tidy_metrics(
         keys: run, network, recipe, seed, dataset, split, protocol: the same in every row.
 
     Returns:
-        Columns run, network, recipe, seed, dataset, split, metric, value, unit, n, ci_low, ci_high, protocol.
+        Columns run, network, recipe, seed, dataset, split, metric, value, unit, n, ci_low, ci_high, protocol; n counts
+        the samples that a metric applies to.
     """
     rows = []
     for metric, score in scores.items():
-        low, high = bootstrap_interval(score.values, resamples, root_seed) if resamples else (None, None)
-        value = float(score.values.mean())
-        rows.append({"metric": metric, "value": value, "unit": score.unit, "ci_low": low, "ci_high": high})
-    rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples"})
+        known = score.values[np.isfinite(score.values)]
+        drawn = resamples and len(known)
+        low, high = bootstrap_interval(known, resamples, root_seed) if drawn else (None, None)
+        row = {"metric": metric, "value": score.mean(), "unit": score.unit, "n": len(known)}
+        rows.append({**row, "ci_low": low, "ci_high": high})
     count = len(next(iter(scores.values())).values)
-    return pd.DataFrame([{**keys, **row, "n": count} for row in rows], columns=COLUMNS)
+    rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples", "n": count})
+    return pd.DataFrame([{**keys, **row} for row in rows], columns=COLUMNS)
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:

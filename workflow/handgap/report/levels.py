@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from handgap.core.config.experiment import Experiment, Row
 from handgap.core.errors import CorruptFileError
 from handgap.core.store import Store
+from handgap.evaluate.occlusion import occlusion_levels
 from handgap.evaluate.statistics import bootstrap_interval
 from handgap.report.cells import LENGTHS, PER_MM, Cell, Column
 
@@ -72,10 +72,8 @@ class Levels:
         for name, run in runs.items():
             if not np.array_equal(run.ids, first.ids):
                 raise CorruptFileError(f"run {name}", "tested on other images than the others", "evaluate it again")
-        level = np.digitize(first.hidden, experiment.levels)
-        edges = [0.0, *experiment.levels, 1.0]
-        self._groups = {span: level == k for k, span in enumerate(pairwise(edges))}
-        self._all = np.ones(len(level), bool)
+        self._groups = occlusion_levels(first.hidden, experiment.levels)
+        self._all = np.ones(len(first.hidden), bool)
         self.source = first.source
 
     def _run(self, name: str) -> RunSamples:

@@ -1,0 +1,1 @@
+"""Files of predictions and truth in the formats that datasets publish."""
