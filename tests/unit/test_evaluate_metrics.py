@@ -112,3 +112,10 @@ def test_nearest_distances_within_reach_are_exact_for_clouds_of_different_size()
             assert near.any() and (distances[~near] > 0.015).all()
             assert distances[near] == pytest.approx(expected[near], abs=1e-4)
             assert ((distances < 0.005) == (expected < 0.005)).all()
+
+
+def test_the_area_is_exact_at_every_threshold_and_next_to_it():
+    thresholds = np.linspace(0.0, 0.05, 100)
+    beside = [np.nextafter(thresholds, side) for side in (1.0, -1.0)]
+    for error in np.concatenate([thresholds, beside[0], beside[1][1:], [0.0, 1.0, np.inf]]):
+        assert metrics.auc(np.array([[error]]), 0.05, 100) == pytest.approx([area(np.array([[error]]))], abs=1e-12)

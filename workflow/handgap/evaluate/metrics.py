@@ -5,6 +5,7 @@ Formulas follow the official evaluation script of FreiHAND (Zimmermann et al., I
 
 import numpy as np
 
+GROUP = 4  # samples whose blocks are taken together
 BLOCK = 96  # rows of a block of distances: 96 x a few hundred float32 stay in the cache
 SCREENING = 5e-8  # m^2, above the rounding of float32 squared distances between points within 0.2 m
 
@@ -39,7 +40,11 @@ def auc(errors: np.ndarray, limit: float, steps: int) -> np.ndarray:
     Returns:
         (N,) areas in 0..1.
     """
-    first = np.searchsorted(np.linspace(0.0, limit, steps), errors, side="left")
+    thresholds = np.concatenate([[-np.inf], np.linspace(0.0, limit, steps), [np.inf]])
+    first = np.minimum(np.ceil(errors * ((steps - 1) / limit)), steps).astype(np.intp)
+    # the quotient's rounding may be off by one
+    first -= errors <= thresholds[first]
+    first += errors > thresholds[first + 1]
     area = steps - first - 0.5 * (first == 0) - 0.5 * (first < steps)
     return (area / (steps - 1)).mean(1)
 
@@ -64,36 +69,79 @@ def nearest_distances(
     centre = truth.mean(1, keepdims=True)
     truth, pred = np.asarray(truth - centre, np.float64), np.asarray(pred - centre, np.float64)
     axis = np.linalg.eigh(np.swapaxes(truth, 1, 2) @ truth)[1][:, :, -1:]
-    to_pred = np.empty(truth.shape[:2])
-    to_truth = np.empty(pred.shape[:2])
-    for sample, (t, p, a) in enumerate(zip(truth, pred, axis, strict=True)):
-        to_pred[sample], to_truth[sample] = _screen(t, p, a[:, 0], max(thresholds))
-    return _decide(to_pred, truth, pred, thresholds), _decide(to_truth, pred, truth, thresholds)
-
-
-def _screen(truth: np.ndarray, pred: np.ndarray, axis: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Squared nearest distances of one sample's clouds up to `reach`, with float32's rounding."""
-    along_truth, along_pred = truth @ axis, pred @ axis
-    order_truth, order_pred = np.argsort(along_truth), np.argsort(along_pred)
-    along_truth, along_pred = along_truth[order_truth], along_pred[order_pred]
     # |t - p|^2 = [-2 t, |t|^2, 1] . [p, 1, |p|^2]
-    left = np.ones((len(truth), 5), np.float32)
-    left[:, :3], left[:, 3] = -2.0 * truth[order_truth], (truth * truth).sum(1)[order_truth]
-    right = np.ones((5, len(pred)), np.float32)
-    right[:3], right[4] = pred[order_pred].T, (pred * pred).sum(1)[order_pred]
-    squared_truth, squared_pred = np.full(len(truth), np.inf, np.float32), np.full(len(pred), np.inf, np.float32)
-    starts = np.arange(0, len(truth), BLOCK)
-    ends = np.minimum(starts + BLOCK, len(truth))
-    lows = np.searchsorted(along_pred, along_truth[starts] - reach)
-    highs = np.searchsorted(along_pred, along_truth[ends - 1] + reach, side="right")
-    for start, end, low, high in zip(starts.tolist(), ends.tolist(), lows.tolist(), highs.tolist(), strict=True):
+    rows, places, order = _sorted_along(truth, axis, (-2.0, 3, 4))
+    columns, others, other_order = _sorted_along(pred, axis, (1.0, 4, 3))
+    columns = np.ascontiguousarray(np.swapaxes(columns, 1, 2))
+    to_pred = np.full(truth.shape[:2], np.inf, np.float32)
+    to_truth = np.full(pred.shape[:2], np.inf, np.float32)
+    for start in range(0, len(truth), GROUP):
+        group = slice(start, start + GROUP)
+        _screen(
+            rows[group],
+            places[group],
+            columns[group],
+            others[group],
+            max(thresholds),
+            (to_pred[group], to_truth[group]),
+        )
+    distances = [np.empty(values.shape) for values in (to_pred, to_truth)]
+    for values, screened, ranks in zip(distances, (to_pred, to_truth), (order, other_order), strict=True):
+        np.put_along_axis(values, ranks, screened, 1)
+    return _decide(distances[0], truth, pred, thresholds), _decide(distances[1], pred, truth, thresholds)
+
+
+def _sorted_along(
+    points: np.ndarray, axis: np.ndarray, factors: tuple[float, int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points sorted along an axis, as factors of a product.
+
+    Args:
+        points: (N, P, 3).
+        axis: (N, 3, 1) unit vectors.
+        factors: what coordinates are multiplied by; where of the last two columns squares and ones go.
+
+    Returns:
+        (N, P, 5) float32; (N, P) places on the axis, increasing but for a share of 1 / 65,535 of their range; (N, P)
+        order.
+    """
+    places = (points @ axis)[..., 0]
+    low, extent = places.min(1, keepdims=True), np.ptp(places, axis=1)[:, None]
+    # 16-bit integers are sorted by radix, five times as fast
+    ranks = ((places - low) * (65_535 / (extent + 1e-12))).astype(np.uint16)
+    order = np.argsort(ranks, 1, kind="stable")
+    flat = (order + len(points[0]) * np.arange(len(points))[:, None]).ravel()
+    scale, square, one = factors
+    columns = np.empty((*places.shape, 5), np.float32)
+    columns[..., :3], columns[..., one] = points, 1.0
+    columns[..., square] = np.einsum("npc,npc->np", columns[..., :3], columns[..., :3])
+    if scale != 1.0:
+        columns[..., :3] *= scale
+    return (
+        columns.reshape(-1, 5).take(flat, 0).reshape(columns.shape),
+        places.ravel().take(flat).reshape(places.shape),
+        order,
+    )
+
+
+def _screen(
+    rows: np.ndarray,
+    places: np.ndarray,
+    columns: np.ndarray,
+    others: np.ndarray,
+    reach: float,
+    nearest: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Squared nearest distances of a few samples' sorted clouds up to `reach`, with float32's rounding."""
+    slack = (np.ptp(places, axis=1).max() + np.ptp(others, axis=1).max()) / 65_535
+    for start in range(0, rows.shape[1], BLOCK):
+        block = slice(start, min(start + BLOCK, rows.shape[1]))
+        low = (others < (places[:, block].min(1) - reach - slack)[:, None]).sum(1).min()
+        high = (others <= (places[:, block].max(1) + reach + slack)[:, None]).sum(1).max()
         if low < high:
-            squared = left[start:end] @ right[:, low:high]
-            squared_truth[start:end] = squared.min(1)
-            np.minimum(squared_pred[low:high], squared.min(0), out=squared_pred[low:high])
-    to_pred, to_truth = np.empty_like(squared_truth), np.empty_like(squared_pred)
-    to_pred[order_truth], to_truth[order_pred] = squared_truth, squared_pred
-    return to_pred, to_truth
+            squared = rows[:, block] @ columns[:, :, low:high]
+            nearest[0][:, block] = squared.min(2)
+            np.minimum(nearest[1][:, low:high], squared.min(1), out=nearest[1][:, low:high])
 
 
 def _decide(squared: np.ndarray, points: np.ndarray, others: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:

@@ -9,6 +9,7 @@ from handgap.core.config.experiment import Experiment, Row
 from handgap.core.errors import CorruptFileError, MissingAssetError
 from handgap.report.cells import LENGTHS, PER_MM, Cell, Column, Table
 from handgap.report.levels import Levels
+from handgap.report.measured import how_measured
 
 MEAN_HAND = "mean_hand"
 METRIC_NAMES = {
@@ -101,7 +102,7 @@ def build_table(
         levels: of the test images, for an experiment that has them.
 
     Raises:
-        CorruptFileError: a run or metric of the experiment is not among the metrics.
+        CorruptFileError: a run or metric of the experiment is not among the metrics; runs were judged differently.
     """
     runs = _Runs(experiment, metrics)
     ours = f"{study}: {experiment.test}" + (" (proxy-real)" if asset_set == "open" else "")
@@ -136,17 +137,25 @@ def build_table(
     by_level = levels.cells(None, [MEAN_HAND]) if levels else []
     blank = [Cell(None, "share") for _ in columns[len(mean) + len(by_level) :]]
     cells.append((*mean, *blank, *by_level))
-    first = runs.one(runs.names(experiment.rows[0])[0], experiment.metrics[0])
+    labels = (*(row.label for row in experiment.rows), "mean hand (sees no image)")
+    names = [*(runs.names(row) for row in experiment.rows), [MEAN_HAND]]
+    metric = experiment.metrics[0]
+    measured = {
+        f"{label}, {name}": runs.one(name, metric)
+        for label, of_row in zip(labels, names, strict=True)
+        for name in of_row
+    }
+    first = runs.one(names[0][0], metric)
     notes = (
         *([NOT_COMPARABLE] if asset_set == "open" else []),
         f"{experiment.source}.",
         f"Brackets: 95 % bootstrap interval over {first.n} test images; training seeds: "
-        f"{', '.join(map(str, experiment.seeds))}. Protocol: {first.protocol}.",
+        f"{', '.join(map(str, experiment.seeds))}.",
+        how_measured(measured),
         "The mean hand is the average training hand, the same for every image: what a network must beat.",
         *([LEVELS.format(levels.source)] if levels else []),
         *([PRIOR_NOTE] if any(row.prior for row in experiment.rows) else []),
     )
-    labels = (*(row.label for row in experiment.rows), "mean hand (sees no image)")
     return Table(name, experiment.title, notes, tuple(columns), labels, tuple(cells), experiment.unit)
 
 
