@@ -48,13 +48,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path | str, names: Iterable[str] = (), cure: str = "") -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path | str, names: Iterable[str] = (), cure: str = "", *, only: bool = False
+) -> dict[str, np.ndarray]:
     """All arrays of an `.npz` file, by name.
 
     Args:
         path: the file.
         names: arrays it must have.
         cure: what to do about a file that is absent or faulty; without it, the file is one that the workflow makes.
+        only: leave all others unread.
 
     Raises:
         MissingAssetError: there is no such file.
@@ -66,7 +69,7 @@ def read_arrays(path: Path | str, names: Iterable[str] = (), cure: str = "") -> 
     cure = cure or "delete it and run snakemake again: only it is made anew"
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files if not only or name in names}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise CorruptFileError(path, f"not a readable file of arrays ({error})", cure) from error
     if missing := set(names) - set(arrays):

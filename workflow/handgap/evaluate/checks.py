@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from handgap.core.errors import CorruptFileError
+from handgap.data.adapters.checks import PALM
 from handgap.evaluate.alignments import palm_lengths
 
-PALM = (0.04, 0.16)  # metres from wrist to middle knuckle, from a child's hand to one larger than any measured
 UNIT_RATIO = 30.0  # between palms of prediction and truth: no network is that wrong, centimetres for metres are
 MIRRORED_SHARE = 0.9  # of samples that a reflection fits better
 MIRRORED_GAIN = 1.5  # median residual without a reflection over that with one; of true hands mirrored it is over 2

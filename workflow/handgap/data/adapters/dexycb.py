@@ -106,6 +106,15 @@ class DexYcbAdapter(Adapter):
         """Frames of the sequences times cameras."""
         return sum(meta["num_frames"] * len(cameras) for _, _, meta, cameras in self._seen(split))
 
+    def label_files(self, split: str) -> list[Path]:
+        """Files of labels in the order of the split; none is opened, and calibration is not needed."""
+        return [
+            path / sorted(map(str, meta["serials"]))[camera] / f"labels_{frame:06d}.npz"
+            for _, path, meta, cameras in self._seen(split)
+            for camera in cameras
+            for frame in range(meta["num_frames"])
+        ]
+
     def write_index(self, split: str, index: IndexWriter) -> int:
         """Sequence, camera and frame of each picture; calibration as tables."""
         seen = self._seen(split)
