@@ -201,6 +201,13 @@ def split_shards(stage):
 # --- runs
 
 
+def evaluation(wildcards):
+    """Settings of the evaluation: by the protocol of the dataset's authors, where they have published one."""
+    protocol = getattr(STUDY.datasets[wildcards.dataset], "protocol", None)
+    own = {"protocol": protocol} if protocol else {}
+    return settings(STUDY.evaluate.model_copy(update=own))
+
+
 def source_shards(source):
     if source.images == "real":
         return shards("real", source.dataset, "train")

@@ -20,7 +20,7 @@ rule evaluate_run:
         runtime=runtime("small"),
     params:
         code=code_of("evaluate.step"),
-        settings=settings(STUDY.evaluate),
+        settings=evaluation,
         truth=lambda wildcards, input: repeated("--truth", input.truth),
         run=run_options,
         study=STUDY.study,

@@ -1,5 +1,6 @@
 """Datasets that come as files, in the DAG: planned without looking at the files."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -75,3 +76,18 @@ def test_meshes_of_two_hands_are_not_mixed(study_file, target: str) -> None:
     with pytest.raises(Exception, match="different meshes") as error, planned(study, wanted):
         pass
     assert "keep rendered and imported datasets apart" in str(error.value)
+
+
+def test_imported_datasets_are_judged_by_their_authors_protocol(study_file) -> None:
+    kinds = {"frei": FREIHAND, "dex": DEXYCB | {"setup": "s2", "splits": {"train": 96, "test": 10}}}
+    kinds |= {"ho": {"kind": "ho3d", "version": "v3", "root": "/nowhere/HO3D", "splits": {"train": 96, "test": 10}}}
+    recipe = {"sources": [{"dataset": "frei", "images": "real"}], "amplitude": False}
+    study = study_file(study="dag", datasets=kinds, recipes={"frei": recipe})
+    targets = [f"results/dag/metrics/simplehand-frei-s0/{name}-test.csv" for name in kinds]
+    with planned(study, targets) as workflow:
+        judged = {
+            job.wildcards.dataset: json.loads(job.params.settings)["protocol"]
+            for job in workflow.dag.jobs
+            if job.rule.name == "evaluate_run"
+        }
+    assert judged == {"frei": "freihand", "dex": "dexycb_s2", "ho": "ho3d_v3"}

@@ -1,8 +1,11 @@
 """Every protocol against a plain per-sample transcription of what its authors publish."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from evaluation_hands import challenge, dexycb, predicted, renderih, true_hands
+from handgap.core.config.evaluate import ProtocolName
 from handgap.core.conventions import TIP_VERTICES
 from handgap.evaluate.alignments import align
 from handgap.evaluate.pixels import evaluate_pixels
@@ -158,3 +161,7 @@ def test_scale_and_wrist_keeps_the_scale_of_a_prediction_without_a_palm():
     relative, moved = align("scale and wrist", truth, pred)
     np.testing.assert_allclose(relative, truth - truth[:, :1])
     assert np.isfinite(moved).all()
+
+
+def test_the_configuration_knows_the_protocols_of_single_hands():
+    assert set(get_args(ProtocolName)) == {name for name, p in PROTOCOLS.items() if p.hands == 1 and not p.pixels}

@@ -110,3 +110,18 @@ def test_small_hands_are_not_judged():
     row = summarise(judged)
     assert (row["hands"], row["found"]) == (3, 2)
     assert row["found_ratio"] == pytest.approx(2 / 3) and row["error_median"] == pytest.approx(0.06)
+
+
+def test_the_labels_fingertips_and_a_dataset_without_meshes(tmp_path):
+    pred, truth = write_pair(tmp_path)
+    for path in truth:
+        with Store(path) as store:
+            columns = {name: store.column(name) for name in ("id", "joints", "vertices", "valid")}
+        columns["vertices"] = np.full_like(columns["vertices"], np.nan)
+        write_store(path, columns, **PROVENANCE, extra={"tips": "ho3d"})
+    out = tmp_path / "m.csv"
+    result = CliRunner().invoke(app, arguments(tmp_path, pred, truth, out))
+    assert result.exit_code == 0, result.exception
+    frame = pd.read_csv(out)
+    assert set(frame.metric) == {"pa_mpjpe", "mpjpe", "pa_auc_joints", "excluded"}
+    assert frame.protocol.str.contains("tips ho3d; root middle1").all()

@@ -32,6 +32,7 @@ def evaluate(
 
     from handgap.core.provenance import code_of, settings_hash
     from handgap.evaluate.files.sources import hidden_of, judge, read_sources
+    from handgap.evaluate.inputs import describe
     from handgap.evaluate.occlusion import scores_by_occlusion
     from handgap.evaluate.samples import write_samples
     from handgap.evaluate.tidy import tidy_metrics, write_csv
@@ -41,7 +42,7 @@ def evaluate(
     ids, scores, excluded = judge(rules, pairs)
     hidden, told_by = hidden_of(rules, truth) if levels else (None, "not asked for")
     parts = scores_by_occlusion(scores, hidden, sorted(levels)) if levels else {}
-    described = f"{rules.describe()}; crop: {pairs.crop}"
+    described = describe(rules, pairs)
     keys = {"run": pred.stem, "network": "", "recipe": "", "seed": "", "dataset": protocol, "split": ""}
     frame = tidy_metrics(scores | parts, excluded, bootstrap, seed, keys | {"protocol": described})
     if out:

@@ -1,7 +1,7 @@
 """Predictions and truth of the same samples, matched by id and checked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS
 from handgap.core.errors import CorruptFileError
 from handgap.core.store import ShardedStore, Store
 from handgap.evaluate.checks import check_hands, finite_rows
+from handgap.evaluate.protocols import Protocol
 
 CAMERA = "camera"  # attribute `frame` of predictions that are absolute; others have been given the true root, or none
 NOT_STATED = "not stated"
@@ -27,6 +28,7 @@ class Truth:
         columns: ``joints`` (N, 21, 3), perhaps ``vertices`` (N, 778, 3): metres, OpenCV camera, simple order; and of
             stores others that were asked for.
         digests: content digests of the files, where they have some.
+        tips: fingertips of the joints, a key of `conventions.TIP_VERTICES`; empty: the protocol's.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Truth:
     valid: np.ndarray
     columns: dict[str, np.ndarray]
     digests: list[str] = field(default_factory=list)
+    tips: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ class Pairs:
     Attributes:
         ids: (N,) int64.
         joints, pred_joints: (N, 21, 3) metres.
-        vertices, pred_vertices: (N, 778, 3) metres; None: not asked for.
+        vertices, pred_vertices: (N, 778, 3) metres; None: not asked for, or the dataset or prediction has none.
         excluded: samples left out because their truth is not valid.
         crop: what the network was shown, as the predictions state it.
         camera: predictions are absolute, in the camera frame.
         digests: content digests of all files read.
+        tips: fingertips of the true joints, if stated: `Truth.tips`.
         labels: further columns of the truth, by name.
         pred_uv: (N, 21, 2) px, if predicted.
     """
@@ -84,18 +88,19 @@ class Pairs:
     crop: str
     camera: bool
     digests: list[str]
+    tips: str
     labels: dict[str, np.ndarray]
     pred_uv: np.ndarray | None
 
 
-def read_pairs(pred: Path, truth: Sequence[Path]) -> Pairs:
-    """Match a store of predictions, meshes and all, with the shards it was made for.
+def read_pairs(pred: Path, truth: Sequence[Path], meshes: bool = True) -> Pairs:
+    """Match a store of predictions with the shards it was made for; vertices only where meshes are judged.
 
     Raises:
         MissingAssetError: a file is absent.
         CorruptFileError: see `match`; a file is truncated.
     """
-    return match(read_prediction_store(pred), read_truth_stores(truth))
+    return match(read_prediction_store(pred, meshes), read_truth_stores(truth, meshes))
 
 
 def read_prediction_store(path: Path, meshes: bool = True) -> Predictions:
@@ -129,7 +134,14 @@ def read_truth_stores(paths: Sequence[Path], meshes: bool = True, others: Sequen
             store.column("valid").astype(bool),
             {name: store.column(name) for name in names},
             store.digests,
+            str(store.shards[0].attrs.get("tips", "")),
         )
+
+
+def describe(protocol: Protocol, pairs: Pairs) -> str:
+    """What is measured and how, with the fingertips of the labels and the crop: the column `protocol` of metrics."""
+    stated = replace(protocol, tips=pairs.tips) if pairs.tips else protocol
+    return f"{stated.describe()}; crop: {pairs.crop}"
 
 
 def match(pred: Predictions, truth: Truth) -> Pairs:
@@ -148,6 +160,7 @@ def match(pred: Predictions, truth: Truth) -> Pairs:
     labels = {
         name: _checked(truth.path, values, valid, name) if name in SHAPES else values[valid]
         for name, values in truth.columns.items()
+        if name != "vertices" or not np.isnan(values[valid]).all()  # a dataset without meshes
     }
     found = {name: _checked(pred.path, values[order], valid, name) for name, values in pred.columns.items()}
     joints = labels.pop("joints")
@@ -162,6 +175,7 @@ def match(pred: Predictions, truth: Truth) -> Pairs:
         crop=pred.crop,
         camera=pred.camera,
         digests=[*pred.digests, *truth.digests],
+        tips=truth.tips,
         labels=labels,
         pred_uv=found.get("uv"),
     )

@@ -10,7 +10,7 @@ from handgap.core.config.evaluate import Evaluate
 from handgap.core.errors import run_step
 from handgap.core.provenance import settings_hash
 from handgap.core.store import ShardedStore
-from handgap.evaluate.inputs import read_pairs
+from handgap.evaluate.inputs import describe, read_pairs
 from handgap.evaluate.occlusion import hidden_joints
 from handgap.evaluate.protocols import PROTOCOLS
 from handgap.evaluate.samples import write_samples
@@ -39,12 +39,12 @@ def metrics(
 ) -> None:
     """Evaluate one run on one split."""
     options = parse_json(Evaluate, settings, "--settings")
-    pairs = read_pairs(pred, truth)
     protocol = PROTOCOLS[options.protocol]
+    pairs = read_pairs(pred, truth, protocol.meshes)
     columns = (pairs.joints, pairs.vertices, pairs.pred_joints, pairs.pred_vertices)
     scores = evaluate(protocol, *columns, camera=pairs.camera)
     keys = {"run": run, "network": network, "recipe": recipe, "seed": run_seed, "dataset": dataset, "split": split}
-    keys["protocol"] = f"{protocol.describe()}; crop: {pairs.crop}"
+    keys["protocol"] = describe(protocol, pairs)
     if per_sample:
         with ShardedStore(truth) as labels:
             hidden, told_by = hidden_joints(labels)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LENGTHS = ("pa_mpjpe", "pa_mpvpe", "mpjpe")  # metrics that have a unit
+LENGTHS = ("pa_mpjpe", "pa_mpvpe", "mpjpe", "st_mpjpe")  # metrics that have a unit
 PER_MM = {"mm": 1.0, "cm": 0.1}
 
 

@@ -16,8 +16,11 @@ METRIC_NAMES = {
     "pa_mpjpe": "PA-MPJPE",
     "pa_mpvpe": "PA-MPVPE",
     "mpjpe": "MPJPE (root-relative)",
+    "st_mpjpe": "MPJPE (scale and wrist aligned)",
     "pa_auc_joints": "AUC joints",
     "pa_auc_vertices": "AUC vertices",
+    "auc_joints": "AUC joints (root-relative)",
+    "st_auc_joints": "AUC joints (scale and wrist aligned)",
     "pa_f5": "F@5 mm",
     "pa_f15": "F@15 mm",
 }

@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from handgap.core.config.base import Name, Section
 from handgap.core.config.dataset import Dataset
+from handgap.core.config.evaluate import ProtocolName
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -36,6 +37,11 @@ class Imported(Section):
     def _published(self) -> dict[str, int]:
         return self.published
 
+    @property
+    def protocol(self) -> ProtocolName | None:
+        """Protocol of its authors, where they have published one."""
+        return None
+
 
 class FreiHand(Imported):
     """FreiHAND (Zimmermann et al., ICCV 2019)."""
@@ -48,6 +54,11 @@ class FreiHand(Imported):
     def _published(self) -> dict[str, int]:
         return self.published | {"train": self.colour_versions * self.published["train"]}
 
+    @property
+    def protocol(self) -> ProtocolName:
+        """FreiHAND's."""
+        return "freihand"
+
 
 class Ho3d(Imported):
     """HO3D (Hampali et al., CVPR 2020), version 2 or 3."""
@@ -58,6 +69,11 @@ class Ho3d(Imported):
     def _published(self) -> dict[str, int]:
         # of version 3 two numbers circulate
         return {"train": 66_034, "test": 11_524} if self.version == "v2" else {}
+
+    @property
+    def protocol(self) -> ProtocolName:
+        """That of its version."""
+        return f"ho3d_{self.version}"
 
 
 class DexYcb(Imported):
@@ -70,6 +86,11 @@ class DexYcb(Imported):
     subjects: list[Annotated[int, Field(ge=0, le=9)]] = Field(
         list(range(10)), min_length=1, description="subjects taken; ids are the official ones only with all ten"
     )
+
+    @property
+    def protocol(self) -> ProtocolName:
+        """That of its split."""
+        return "dexycb" if self.setup == "s0" else f"dexycb_{self.setup}"
 
 
 class SynFrei(Imported):
