@@ -175,6 +175,13 @@ def spoilt(name):
             return json.dumps([joints[1:].tolist(), vertices[1:].tolist()])
         case "millimetres":
             return json.dumps([(1000 * joints).tolist(), (1000 * vertices).tolist()])
+        case "order":
+            return json.dumps([to_ho3d(joints, vertices)[0].tolist(), vertices.tolist()])
+        case "tips first":
+            order = [0, *(4 * f + k for f in range(5) for k in (4, 3, 2, 1))]
+            return json.dumps([joints[:, order].tolist(), vertices.tolist()])
+        case "thumb last":
+            return json.dumps([joints[:, [0, *range(5, 21), *range(1, 5)]].tolist(), vertices.tolist()])
         case "mirrored":
             flip = np.array([-1, 1, 1])
             return json.dumps([(joints * flip).tolist(), (vertices * flip).tolist()])
@@ -195,6 +202,9 @@ def spoilt(name):
         ("eleven", "11 predictions for 12 samples"),
         ("millimetres", "another unit"),
         ("mirrored", "mirror images"),
+        ("order", "taken for MANO's order"),
+        ("tips first", "fingers from tip to base"),
+        ("thumb last", "the thumb behind"),
     ],
 )
 def test_faulty_predictions_are_one_clear_error(tmp_path, hands, fault, message):

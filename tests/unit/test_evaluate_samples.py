@@ -6,7 +6,8 @@ import pytest
 from handgap.cli import app
 from handgap.core.errors import ConfigError
 from handgap.core.store import write_store
-from handgap.evaluate.samples import compare, read_samples, write_samples
+from handgap.evaluate.comparison import compare
+from handgap.evaluate.samples import read_samples, write_samples
 from handgap.evaluate.scores import Score
 from scipy.stats import wilcoxon
 from typer.testing import CliRunner

@@ -66,14 +66,14 @@ def compare(
     first: Annotated[Path, typer.Argument(help="per-sample metrics of a run (.h5)")],
     second: Annotated[Path, typer.Argument(help="of another run on the same samples")],
     out: Annotated[Path | None, typer.Option(help="the same as a table (.csv)")] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="of the bootstrap and of the permutation test")] = 10_000,
+    resamples: Annotated[int, typer.Option(min=1, help="of the bootstrap and of the permutation test")] = 5_000,
     seed: SeedOption = 0,
 ) -> None:
     """Say whether two runs differ on the samples that both were tested on."""
     from rich.console import Console
     from rich.table import Table
 
-    from handgap.evaluate.samples import compare as compare_runs
+    from handgap.evaluate.comparison import compare as compare_runs
     from handgap.evaluate.samples import read_samples
     from handgap.evaluate.tidy import write_csv
 

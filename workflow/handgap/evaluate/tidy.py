@@ -8,7 +8,7 @@ import pandas as pd
 
 from handgap.core.files import written_whole
 from handgap.evaluate.scores import Score
-from handgap.evaluate.statistics import bootstrap_interval
+from handgap.evaluate.statistics import bootstrap_intervals
 
 COLUMNS = [
     *("run", "network", "recipe", "seed", "dataset", "split", "metric"),
@@ -32,12 +32,14 @@ def tidy_metrics(
         Columns run, network, recipe, seed, dataset, split, metric, value, unit, n, ci_low, ci_high, protocol; n counts
         the samples that a metric applies to.
     """
+    known = {metric: score.values[np.isfinite(score.values)] for metric, score in scores.items()}
+    drawn = [metric for metric, values in known.items() if resamples and len(values)]
+    intervals = bootstrap_intervals([known[metric] for metric in drawn], resamples, root_seed)
+    ends = dict(zip(drawn, intervals, strict=True))
     rows = []
     for metric, score in scores.items():
-        known = score.values[np.isfinite(score.values)]
-        drawn = resamples and len(known)
-        low, high = bootstrap_interval(known, resamples, root_seed) if drawn else (None, None)
-        row = {"metric": metric, "value": score.mean(), "unit": score.unit, "n": len(known)}
+        low, high = ends.get(metric, (None, None))
+        row = {"metric": metric, "value": score.mean(), "unit": score.unit, "n": len(known[metric])}
         rows.append({**row, "ci_low": low, "ci_high": high})
     count = len(next(iter(scores.values())).values)
     rows.append({"metric": "excluded", "value": float(excluded), "unit": "samples", "n": count})

@@ -1,16 +1,17 @@
-"""JSON files that are nothing but lists of points, read three times as fast as by `json`."""
+"""JSON files that are nothing but lists of points, read several times as fast as by `json`."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import csv
 
 from handgap.core.errors import CorruptFileError
 
 _NUMBERS, _BLANKS = b"0123456789.eE+-", b" \t\r\n"
-_SPACES = bytes.maketrans(b"[]", b"  ")
+_ONE_A_LINE = bytes.maketrans(b",[]\t\r\n", b"\n     ")
 
 
 def parse_points(data: bytes, sizes: Sequence[int], path: Path, cure: str) -> list[np.ndarray]:
@@ -32,17 +33,24 @@ def parse_points(data: bytes, sizes: Sequence[int], path: Path, cure: str) -> li
         CorruptFileError: no JSON, truncated, a sample of another size, lists of different length, not finite.
     """
     count = _samples(data.translate(None, _NUMBERS + _BLANKS), sizes)
-    if count:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                flat = np.fromstring(data.translate(_SPACES), np.float64, sep=",")
-            except (DeprecationWarning, ValueError):
-                flat = np.empty(0)
-        if len(flat) == 3 * count * sum(sizes) and np.isfinite(flat).all():
-            ends = np.cumsum([3 * count * size for size in sizes])[:-1]
-            return [part.reshape(count, size, 3) for part, size in zip(np.split(flat, ends), sizes, strict=True)]
+    flat = _numbers(data) if count else np.empty(0)
+    if count and len(flat) == 3 * count * sum(sizes) and np.isfinite(flat).all():
+        ends = np.cumsum([3 * count * size for size in sizes])[:-1]
+        return [part.reshape(count, size, 3) for part, size in zip(np.split(flat, ends), sizes, strict=True)]
     return _parse_slowly(data, sizes, path, cure)
+
+
+def _numbers(data: bytes) -> np.ndarray:
+    """Numbers between commas and brackets, rounded like by `json`; none if one of them is no number."""
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(data.translate(_ONE_A_LINE)),
+            csv.ReadOptions(use_threads=False, column_names=["number"]),
+            convert_options=csv.ConvertOptions(column_types={"number": pa.float64()}),
+        )
+    except pa.ArrowInvalid:
+        return np.empty(0)
+    return table["number"].to_numpy()
 
 
 def _samples(skeleton: bytes, sizes: Sequence[int]) -> int:
