@@ -82,13 +82,13 @@ def compare(
     if out:
         write_csv(out, frame)
     table = Table(title=f"{b.run} - {a.run}: paired over {len(a.ids)} samples", caption=a.protocol)
-    table.add_column("metric")
-    for head in (a.run, b.run, "difference", "95 % interval", "p", "n"):
+    table.add_column("metric", min_width=max(map(len, frame.metric)))
+    for head in (a.run, b.run, "difference", "95 % interval", "p"):
         table.add_column(head, justify="right")
     for row in frame.itertuples():
         interval = f"{row.ci_low:.4f} to {row.ci_high:.4f}"
         numbers = (f"{value:.4f}" for value in (row.first, row.second, row.difference))
-        table.add_row(row.metric, *numbers, interval, f"{row.p_value:.4f}", str(row.n))
+        table.add_row(row.metric, *numbers, interval, f"{row.p_value:.4f}")
     Console().print(table)
 
 
@@ -100,5 +100,5 @@ def submission(
     """Write predictions as a dataset's own evaluation takes them."""
     from handgap.evaluate.files.sources import write_submission
 
-    count = write_submission(PROTOCOLS[protocol], pred, out)
-    typer.echo(f"{out}: {count} samples")
+    count, note = write_submission(PROTOCOLS[protocol], pred, out)
+    typer.echo(f"{out}: {count} samples{note}")

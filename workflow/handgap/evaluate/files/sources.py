@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from handgap.core.conventions import JOINT_NAMES
 from handgap.core.errors import ConfigError
 from handgap.core.files import read_arrays
 from handgap.core.geometry import project
@@ -115,20 +116,23 @@ def hidden_of(protocol: Protocol, truth: Sequence[Path]) -> tuple[np.ndarray, st
         return hidden[store.column("valid").astype(bool)], told_by
 
 
-def write_submission(protocol: Protocol, pred: Path, out: Path) -> int:
+def write_submission(protocol: Protocol, pred: Path, out: Path) -> tuple[int, str]:
     """A store or .npz of predictions in the format that the dataset's own scripts take.
 
+    FreiHAND's may be without a place: predictions that were given the true root are written relative to it, so that
+    no absolute number profits from it.
+
     Returns:
-        How many samples.
+        How many samples; what is to be known about them.
 
     Raises:
-        ConfigError: the protocol has no such format; predictions are not in the camera frame.
+        ConfigError: the protocol has no such format; predictions are not in the camera frame; ids have gaps.
         HandgapError: see the writers.
     """
     if protocol.name not in CHALLENGES and not protocol.setup:
         raise ConfigError(f"--protocol {protocol.name}", "no file format of its own", "any store can be evaluated")
     found = read_store(pred, protocol.meshes) if pred.suffix == ".h5" else _read_arrays(pred)
-    if not found.camera:
+    if not found.camera and protocol.name != "freihand":
         problem = "predictions are not absolute: they were given the true root"
         raise ConfigError(f"--pred {pred}", problem, "predict with the root that the test labels allow")
     ids = np.arange(len(found.valid)) if found.ids is None else found.ids
@@ -137,11 +141,14 @@ def write_submission(protocol: Protocol, pred: Path, out: Path) -> int:
     if protocol.setup:
         valid = found.valid[order]
         write_dexycb_text(out, ids[order][valid], joints[valid])
-        return int(valid.sum())
+        return int(valid.sum()), ""
     if not np.array_equal(ids[order], np.arange(len(ids))):
         raise ConfigError(f"--pred {pred}", "ids are not 0 to N - 1", "predict the whole split once, then write it")
-    write_challenge(out, protocol.name, joints, found.columns["vertices"][order])
-    return len(ids)
+    vertices = found.columns["vertices"][order]
+    root = np.zeros_like(joints[:, :1]) if found.camera else joints[:, protocol.root, None]
+    write_challenge(out, protocol.name, joints - root, vertices - root)
+    note = "" if found.camera else f", relative to {JOINT_NAMES[protocol.root]}: only aligned numbers count"
+    return len(ids), note
 
 
 def _edges(paths: Sequence[Path]) -> np.ndarray:
