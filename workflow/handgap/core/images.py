@@ -46,13 +46,23 @@ def encode_depth(depth_m: np.ndarray) -> np.ndarray:
     return _encode(Image.fromarray(millimetres.astype(np.uint16)), format="PNG", compress_level=6)
 
 
-def _decode(data: np.ndarray, origin: str) -> Image.Image:
+def _decode(data: np.ndarray, origin: str, pixels: bool = True) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data.tobytes()))
-        image.load()
+        if pixels:
+            image.load()
     except (*DAMAGED, Image.DecompressionBombError) as error:
         raise CorruptFileError(origin, f"an image in it cannot be decoded ({error})", "make the file again") from error
     return image
+
+
+def picture_size(data: np.ndarray, origin: str = "image") -> tuple[int, int]:
+    """Width and height of an encoded image, from its head alone.
+
+    Raises:
+        CorruptFileError: the bytes are no image; names `origin`.
+    """
+    return _decode(data, origin, pixels=False).size
 
 
 def decode_rgb(data: np.ndarray, origin: str = "image") -> np.ndarray:

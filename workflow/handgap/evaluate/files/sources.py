@@ -10,7 +10,7 @@ from handgap.core.conventions import JOINT_NAMES
 from handgap.core.errors import ConfigError
 from handgap.core.files import read_arrays
 from handgap.core.geometry import project
-from handgap.core.images import decode_rgb
+from handgap.core.images import picture_size
 from handgap.core.store import ShardedStore
 from handgap.evaluate.files.challenge import read_challenge, read_challenge_truth, write_challenge
 from handgap.evaluate.files.dexycb import read_dexycb_text, read_dexycb_truth, write_dexycb_text
@@ -154,7 +154,7 @@ def write_submission(protocol: Protocol, pred: Path, out: Path) -> tuple[int, st
 def _edges(paths: Sequence[Path]) -> np.ndarray:
     """Larger edge (N,) of each picture, px."""
     with ShardedStore(paths) as store:
-        return np.array([max(decode_rgb(store.row("image", k), store.origin(k)).shape) for k in range(len(store))])
+        return np.array([max(picture_size(store.row("image", k), store.origin(k))) for k in range(len(store))])
 
 
 def _read_arrays(path: Path) -> Predictions:
