@@ -376,3 +376,21 @@ def test_early_features(hand):
     torch.testing.assert_close(features, backbone(images))
     assert early.shape == (2, backbone.early_channels, 16, 16)
     assert log(64 / early.shape[-1], 2) == 2
+
+
+def test_a_hand_starts_as_manos_does_with_its_edge_to_the_camera(made):
+    """MANO's fingers point to -x and its thumb to +z; a turn by (pi, 0, 0) leaves them at -x and -z."""
+    path = made / "models" / "open_mano.npz"
+    if not path.is_file():
+        pytest.skip("the open hand has not been made")
+    hand = AnnotationHand.load(path)
+    network = build(settings(), hand, None, 64).eval()
+    for branch in (network.pose, network.rot, network.scale):
+        torch.nn.init.zeros_(branch[-1].weight)
+        torch.nn.init.zeros_(branch[-1].bias)
+    network.scale[-1].bias.data.fill_(1.0)
+    batch = detections(64)
+    joints = network(batch["image"], batch["K"]).joints[0]
+    fingers, thumb = joints[9] - joints[0], joints[5] - joints[17]
+    assert fingers.abs().argmax() == 0 and fingers[0] < 0
+    assert thumb.abs().argmax() == 2 and thumb[2] < 0

@@ -21,8 +21,10 @@ Readings of what the sources leave open, and departures:
   points of the model.
 - *Pose* coefficients multiply the model's components as they are (`pose_units`), as released. In standard deviations
   they keep to what hands do where the 2D joints do not tell: see docs/networks.md for what that is worth.
-- *Rest pose*: the hand is turned by (pi, 0, 0) first, whichever way the model's fingers point. Limits and bone length
-  are put into the model's own axes and size, see `s2hand_losses.mano_axes` and `mean_bone`.
+- *Other hand models*: turns, limits and bone length are MANO's, put into the model's own axes and size (see
+  `s2hand_losses.mano_axes` and `mean_bone`). It matters where a hand starts: MANO turned by (pi, 0, 0) shows its edge,
+  palm and back are a quarter turn away. From the back, palms would be half a turn away, where an axis-angle jumps, and
+  without labels they stay edges.
 - *Supervised terms*: "full" adds vertices and edges. The projected joints have S2HAND's own term (`joint_2d`): it is
   the only one that trains the translation.
 - *Smoothness* weighs each mesh by its own cotangents, the release by those of a batch's first.
@@ -37,7 +39,7 @@ from torch.nn import functional
 from handgap.core.config.networks import S2HandNetwork
 from handgap.core.conventions import N_ANNOTATION_VERTICES, N_JOINTS
 from handgap.hands.annotation_hand import AnnotationHand
-from handgap.hands.kinematics import rotation_matrices
+from handgap.hands.kinematics import axis_angles, rotation_matrices
 from handgap.networks import s2hand_losses as losses
 from handgap.networks.backbone import Backbone, Pixels
 from handgap.networks.base import PUBLISHED_EDGE, HandNetwork, Prediction, edge_loss, root_relative
@@ -96,12 +98,14 @@ class S2Hand(HandNetwork):
             self.heatmaps, self.skin = HeatmapBranch(settings.hourglass), SkinNet(backbone.early_channels)
         limits = losses.pose_limits()
         constants = {
-            "facing_camera": torch.tensor([pi, 0.0, 0.0]),
+            "start": torch.tensor([pi, 0.0, 0.0]),
             "axes": losses.mano_axes(annotation_hand),
             "least": limits[0],
             "greatest": limits[1],
             "faces": torch.as_tensor(annotation_hand.faces),
         }
+        # MANO's first turn of MANO's rest hand, from the rest hand of this model
+        constants["own_start"] = axis_angles(rotation_matrices(constants["start"]) @ constants["axes"])
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
         self.bone = losses.mean_bone(annotation_hand)
@@ -128,7 +132,7 @@ class S2Hand(HandNetwork):
         shared = self.shared(given["features"].mean((2, 3)))
         pose, trans, hand = self.pose(shared), self.trans(shared), self.annotation_hand
         shape = pose.new_zeros(pose.shape[0], N_SHAPE) if self.shape is None else self.shape(shared)
-        start = self.facing_camera.expand(pose.shape[0], 3)
+        start = self.own_start.expand(pose.shape[0], 3)
         if self.settings.pose_units == "components":
             full = hand.full_pose(start, pose, use_pca=True, flat_hand_mean=False)
         else:
@@ -142,7 +146,7 @@ class S2Hand(HandNetwork):
         camera = (joints + depth) @ K.transpose(1, 2)
         uv = camera[..., :2] / camera[..., 2:].clamp_min(NEAREST) / image_size
         fingers = full[:, 3:].unflatten(1, (15, 3)) @ self.axes.T
-        parts = {"turns": torch.cat([start[:, None], fingers], 1), "placed": vertices + depth}
+        parts = {"turns": torch.cat([self.start.expand_as(start)[:, None], fingers], 1), "placed": vertices + depth}
         if "maps" in given:
             parts["keypoints"] = keypoints_of(given["maps"], image_size)
         if "early" in given:
