@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handgap.core.conventions import FINGERTIPS, MM, TIP_VERTICES, MaskLabel
+from handgap.core.conventions import FINGERTIPS, HANDSYNTHESIS_TO_SIMPLE, MM, TIP_VERTICES, MaskLabel
 from handgap.core.errors import ConfigError
 from handgap.core.files import read_arrays
 from handgap.core.images import decode_mask, decode_rgb
@@ -22,7 +22,7 @@ from handgap.export.job import Format, Job
 from handgap.export.records import Record
 from handgap.hands.render_hand import RenderHand
 from handgap.hands.skin.model import TextureModel
-from handgap.render.nimble_sample import JOINTS, MAPS, OFF_TIP, SKIN, TO_SIMPLE, VERTICES
+from handgap.render.nimble_sample import JOINTS, MAPS, OFF_TIP, SKIN, VERTICES
 from handgap.render.released import NIMBLE_TO_WORLD, extrinsics
 
 FIRST_CAMERA = 0
@@ -117,8 +117,8 @@ def _is_mano(joints: np.ndarray, vertices: np.ndarray) -> bool:
 
 def sample_files(record: Record, skin: Skin) -> dict[str, bytes]:
     """Files of one hand's folder by name."""
-    joints = np.empty((len(TO_SIMPLE), 3))
-    joints[TO_SIMPLE] = record["joints"]  # the files have MANO's order, tips behind their fingers
+    joints = np.empty((len(HANDSYNTHESIS_TO_SIMPLE), 3))
+    joints[HANDSYNTHESIS_TO_SIMPLE] = record["joints"]  # the files have MANO's order, tips behind their fingers
     lists: dict[str, object] = {JOINTS: to_files(joints)}
     if record.labelled("vertices"):
         name = VERTICES if _is_mano(record["joints"], record["vertices"]) else OTHER_VERTICES
