@@ -112,7 +112,7 @@ def reconstructions(name):
 
 def experiment_samples(name):
     """Per-sample metrics of an experiment that has columns by occlusion level."""
-    if not EXPERIMENTS[name].levels:
+    if EXPERIMENTS[name].kind != "table" or not EXPERIMENTS[name].levels:
         return []
     return [str(Path(path).with_suffix(".h5")) for path in experiment_metrics(name)]
 
