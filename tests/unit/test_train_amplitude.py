@@ -42,15 +42,15 @@ def test_fda_takes_the_amplitudes_of_crops_of_real_images(folder):
     targets = Samples([folder / "real.h5"])
     run = new_run(folder, FDA, targets)
     images, synthetic = torch.rand(4, 3, 64, 64), torch.tensor([True, False, True, True])
-    changed = run._with_amplitude(images, synthetic, 5)
+    changed = run._with_amplitude(images, synthetic, 5, 0)
     assert torch.equal(changed[1], images[1])
     crops = [training_sample(targets[row], 64, SETTINGS.box_expansion)["image"] for row in range(len(targets))]
     candidates = [swap_amplitude(images, torch.from_numpy(np.stack([crop] * 4)), 0.1).clamp(0, 1) for crop in crops]
     for index in (0, 2, 3):
         apart = [float((changed[index] - candidate[index]).abs().max()) for candidate in candidates]
         assert min(apart) < 1e-5
-    assert torch.equal(changed, run._with_amplitude(images, synthetic, 5))
-    assert not torch.equal(changed, run._with_amplitude(images, synthetic, 6))
+    assert torch.equal(changed, run._with_amplitude(images, synthetic, 5, 0))
+    assert not torch.equal(changed, run._with_amplitude(images, synthetic, 6, 0))
 
 
 def test_fda_without_real_images_is_refused(folder):
