@@ -29,6 +29,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/runs.smk"
 include: "rules/study.smk"
 include: "rules/assets.smk"
 include: "rules/hands.smk"
