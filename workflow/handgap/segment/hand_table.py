@@ -11,20 +11,15 @@ TABLE, PREDICTIONS = "hands.csv", "predictions.csv"
 
 
 @dataclass(frozen=True)
-class HandRow:
-    """One row of `handgap segment`'s table: a hand, or the reason why a photo has none.
+class Row:
+    """What every row begins with: a hand in a photo, or a photo without hands.
 
     Attributes:
-        file: path in the folder.
+        file: path of the photo; of `handgap segment`, in its folder.
         hand: 1, 2, ... the most certain first; 0 for a photo without hands.
         side: "right" or "left", empty if the finder does not tell.
         left, top, right, bottom: the hand's box, px of the upright photo.
-        finder_score, hand_score, hand_arm_score, object_score: confidence of the finder, and of the segmenter in each
-            mask.
-        hand_px, arm_px, object_px: areas, px.
-        valid: the masks are to be used.
-        reason: why they are not.
-        no_arm, no_object: why there is no mask of these.
+        finder_score: the finder's confidence.
     """
 
     file: str
@@ -35,6 +30,20 @@ class HandRow:
     right: float | None = None
     bottom: float | None = None
     finder_score: float | None = None
+
+
+@dataclass(frozen=True)
+class HandRow(Row):
+    """One row of `handgap segment`'s table: a hand, or the reason why a photo has none.
+
+    Attributes:
+        hand_score, hand_arm_score, object_score: the segmenter's confidence in each mask.
+        hand_px, arm_px, object_px: areas, px.
+        valid: the masks are to be used.
+        reason: why they are not.
+        no_arm, no_object: why there is no mask of these.
+    """
+
     hand_score: float | None = None
     hand_arm_score: float | None = None
     object_score: float | None = None
@@ -48,28 +57,15 @@ class HandRow:
 
 
 @dataclass(frozen=True)
-class PoseRow:
+class PoseRow(Row):
     """One row of `handgap predict`'s table: a hand, or the reason why a photo has none.
 
     Attributes:
-        file: path of the photo.
-        hand: 1, 2, ... the most certain first; 0 for a photo without hands.
-        side: "right" or "left".
-        left, top, right, bottom: the hand's box, px of the upright photo.
-        finder_score: the finder's confidence.
         x, y, z: joint 9 in the camera frame, metres.
         reprojection_px: mean distance of the projected joints from the network's 2D joints, px of the photo.
         reason: why there is no hand.
     """
 
-    file: str
-    hand: int = 0
-    side: str = ""
-    left: float | None = None
-    top: float | None = None
-    right: float | None = None
-    bottom: float | None = None
-    finder_score: float | None = None
     x: float | None = None
     y: float | None = None
     z: float | None = None
@@ -77,7 +73,6 @@ class PoseRow:
     reason: str = ""
 
 
-Row = HandRow | PoseRow
 ROWS: dict[str, type[Row]] = {TABLE: HandRow, PREDICTIONS: PoseRow}
 # beside each table, what a run has written
 FOLDERS = {TABLE: ("masks", "overlays"), PREDICTIONS: ("joints", "meshes", "overlays")}
