@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from evaluation_hands import area, f_score
 from handgap.evaluate import metrics
 from handgap.evaluate.protocols import FREIHAND
 from handgap.evaluate.scores import evaluate
-from scipy.integrate import trapezoid
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import KDTree
 
@@ -28,18 +28,6 @@ def align(truth, pred):
     truth_norm, pred_norm = np.linalg.norm(truth - truth_mean) + 1e-8, np.linalg.norm(pred - pred_mean) + 1e-8
     rotation, scale = orthogonal_procrustes((truth - truth_mean) / truth_norm, (pred - pred_mean) / pred_norm)
     return (pred - pred_mean) / pred_norm @ rotation.T * scale * truth_norm + truth_mean
-
-
-def area(errors):
-    thresholds = np.linspace(0.0, 0.05, 100)
-    curves = np.array([(errors <= threshold).mean(0) for threshold in thresholds])
-    return np.mean(trapezoid(curves, thresholds, axis=0) / trapezoid(np.ones(100), thresholds))
-
-
-def f_score(truth, pred, threshold):
-    near_pred, near_truth = KDTree(pred).query(truth)[0], KDTree(truth).query(pred)[0]
-    recall, precision = np.mean(near_pred < threshold), np.mean(near_truth < threshold)
-    return 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
 
 
 def transcription(joints, vertices, pred_joints, pred_vertices):
