@@ -6,12 +6,12 @@ import torch
 from handgap.core.config.train import Subset, Train
 from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError
-from handgap.core.geometry import project, random_rotation
+from handgap.core.geometry import mirrored_left, project, random_rotation
 from handgap.core.seeds import rng
 from handgap.core.store import write_store
 from handgap.data.augment import Augmentation, draw, training_sample
 from handgap.data.batches import Mixture, Source, quotas
-from handgap.data.crop import hand_crop, mirrored_left
+from handgap.data.crop import hand_crop
 from handgap.data.samples import Sample, Samples
 from handgap.data.selection import select
 from toys import draw_hand, toy_columns, toy_hand, toy_store

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handgap.core.config.render import Render
+from handgap.core.conventions import Side
 from handgap.render.light import (
     AUTOMATIC,
     BRIGHTEST,
@@ -57,9 +58,13 @@ def test_level_camera_looks_at_the_horizon():
 class Fit:
     """A fit's shard of one valid sample."""
 
+    def __init__(self, side):
+        self.side = side
+
     def column(self, name):
         columns = {
             "id": np.array([7]),
+            "side": np.array([self.side]),
             "K": np.array([[[355.0, 0, 112], [0, 355.0, 112], [0, 0, 1]]]),
             "render_pose": np.zeros((1, 60)),
             "render_shape": np.zeros((1, 20)),
@@ -68,14 +73,22 @@ class Fit:
         return columns.get(name, np.ones(1))
 
 
-def synthetic_scene(**settings):
+def synthetic_scene(side=Side.RIGHT, **settings):
     pytest.importorskip("bpy", reason="Blender's Python module is not installed")
     from handgap.render.synthetic import SyntheticShard
 
     model = Path(__file__).parents[2] / "results" / "models" / "open_nimble.npz"
     if not model.exists():
         pytest.skip("needs results/models/open_nimble.npz (snakemake makes it)")
-    return SyntheticShard(Fit(), model, None, MAPS, Render(**settings), 0, "proxyfrei/train").scene(0)
+    return SyntheticShard(Fit(side), model, None, MAPS, Render(**settings), 0, "proxyfrei/train").scene(0)
+
+
+def test_left_hands_are_mirror_images_and_not_inside_out():
+    right, left = (synthetic_scene(side).parts[0] for side in (Side.RIGHT, Side.LEFT))
+    np.testing.assert_array_equal(left.vertices, right.vertices * np.float32([-1, 1, 1]))
+    np.testing.assert_array_equal(left.uv[left.uv_faces[:, ::-1]], right.uv[right.uv_faces])
+    volumes = [np.linalg.det((part.vertices - part.vertices.mean(0))[part.faces]).sum() for part in (right, left)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=1e-4) and volumes[0] > 0
 
 
 def test_plain_material_is_the_papers():

@@ -6,9 +6,9 @@ import torch
 from handgap.core.config.prior import Prior
 from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError, CorruptFileError, MissingAssetError
+from handgap.core.geometry import mirrored_left
 from handgap.core.seeds import rng
 from handgap.core.store import ShardedStore, Store, write_store
-from handgap.data.crop import mirrored_left
 from handgap.networks.occlusion_prior import OcclusionPrior
 from handgap.train import prior_step
 from handgap.train.model_file import write_torch

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from handgap.core.conventions import Side
+
 
 def rodrigues(axis_angle: np.ndarray) -> np.ndarray:
     """Axis-angle (..., 3) in radians -> rotation matrices (..., 3, 3)."""
@@ -25,6 +27,15 @@ def random_rotation(generator: np.random.Generator) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def mirrored_left(points: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Points (N, P, 3), or (P, 3) for all N, with left hands as right ones, or back: x -> -x where `side` (N,) is left.
+
+    Returns:
+        (N, P, 3).
+    """
+    return np.where((side == Side.LEFT)[:, None, None], points * np.float32([-1, 1, 1]), points)
 
 
 def project(points: np.ndarray, K: np.ndarray) -> np.ndarray:

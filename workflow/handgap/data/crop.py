@@ -38,15 +38,6 @@ class Crop(NamedTuple):
         return cv2.warpPerspective(image, homography, (self.size, self.size), flags=cv2.INTER_LINEAR)
 
 
-def mirrored_left(points: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Points (N, P, 3), or (P, 3) for all N, with left hands as right ones, or back: x -> -x where `side` (N,) is left.
-
-    Returns:
-        (N, P, 3).
-    """
-    return np.where((side == Side.LEFT)[:, None, None], points * np.float32([-1, 1, 1]), points)
-
-
 def _turn_to_axis(direction: np.ndarray) -> np.ndarray:
     """Smallest rotation (3, 3) that takes a direction (3,) to the optical axis."""
     axis = np.cross(direction, [0.0, 0.0, 1.0])

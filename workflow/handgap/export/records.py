@@ -84,7 +84,7 @@ class Record:
     def mirrored(self) -> "Record":
         """The same sample seen in a mirror, the other hand: x -> -x, u -> width - u.
 
-        Parameters of the render hand stay: those of a left hand are its mirror image's already (`hands.fit.targets`).
+        Parameters of the render hand stay: those of a left hand are its mirror image's already (`hands.fit.step`).
 
         Raises:
             CorruptFileError: an image cannot be decoded.

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from handgap.core.config.render import Render
-from handgap.core.conventions import MaskLabel
+from handgap.core.conventions import MaskLabel, Side
+from handgap.core.geometry import mirrored_left
 from handgap.core.images import encode_depth, encode_mask, encode_rgb
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import Store
@@ -93,8 +94,13 @@ class SyntheticShard:
             for name in ("pose", "shape", "trans")
         )
         with torch.inference_mode():
-            vertices = self._hand(pose, shape, trans).vertices[0].numpy()
-        hand = MeshPart("hand", vertices, self._faces, MaskLabel.HAND, skin, self._uv, self._uv_faces)
+            vertices = self._hand(pose, shape, trans).vertices.numpy()
+        # left hands were fitted as their mirror images; a mirrored mesh is wound the other way round
+        side = self._columns["side"][k : k + 1]
+        vertices = mirrored_left(vertices, side)[0]
+        turn = slice(None, None, -1 if side[0] == Side.LEFT else 1)
+        faces, uv_faces = (np.ascontiguousarray(corners[:, turn]) for corners in (self._faces, self._uv_faces))
+        hand = MeshPart("hand", vertices, faces, MaskLabel.HAND, skin, self._uv, uv_faces)
         size = self._settings.size
         K = self._columns["K"][k].astype(np.float64)
         return SceneSpec(number, K, size, size, [hand], light, integer_seed(self._seed, self._stage, number))

@@ -9,7 +9,7 @@ import numpy as np
 from handgap.core.conventions import MIDDLE_MCP
 from handgap.core.drawing import silhouette
 from handgap.core.errors import CorruptFileError
-from handgap.core.geometry import procrustes_align, project
+from handgap.core.geometry import mirrored_left, procrustes_align, project
 from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore, Store
 from handgap.report.draw import draw_mask, draw_region, draw_skeleton
@@ -95,7 +95,7 @@ def fit_tiles(fits: Sequence[Path], images: Sequence[Path], render_hand: Path, f
                 torch.from_numpy(store.row(f"render_{name}", row))[None] for name in ("pose", "shape", "trans")
             )
             with torch.no_grad():
-                fitted = layer(*parameters).vertices[0].numpy()
+                fitted = mirrored_left(layer(*parameters).vertices.numpy(), store.column("side")[row : row + 1])[0]
             rgb, K = source.rgb(int(ids[row])).copy(), store.row("K", row)
             for vertices, triangles, colour in (
                 (fitted, render_faces, FITTED),

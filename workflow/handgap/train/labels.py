@@ -15,7 +15,7 @@ import torch
 
 from handgap.core.errors import CorruptFileError
 from handgap.core.files import read_arrays
-from handgap.data.crop import mirrored_left
+from handgap.core.geometry import mirrored_left
 from handgap.data.samples import Samples
 from handgap.hands.render_hand import RenderHand
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from handgap.core.conventions import MIDDLE_MCP, N_ANNOTATION_VERTICES, N_JOINTS
-from handgap.core.geometry import align_rigid
+from handgap.core.geometry import align_rigid, mirrored_left
 from handgap.data.augment import training_sample
-from handgap.data.crop import mirrored_left
 from handgap.data.samples import Samples
 from handgap.networks.base import HandNetwork
 

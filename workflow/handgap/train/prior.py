@@ -15,11 +15,10 @@ from torch import Tensor
 from handgap.core.config.prior import Prior
 from handgap.core.conventions import WRIST
 from handgap.core.errors import ConfigError, CorruptFileError
-from handgap.core.geometry import random_rotation
+from handgap.core.geometry import mirrored_left, random_rotation
 from handgap.core.progress import track
 from handgap.core.seeds import integer_seed, rng
 from handgap.core.store import ShardedStore
-from handgap.data.crop import mirrored_left
 from handgap.hands.annotation_hand import AnnotationHand
 from handgap.networks.occlusion_prior import OcclusionPrior, mask_joints, prior_loss
 from handgap.train.model_file import CURE, read_torch, write_torch

@@ -29,11 +29,12 @@ def fit_hand(
     from handgap.core.config.fit import Fit
     from handgap.core.conventions import N_ANNOTATION_VERTICES, Side
     from handgap.core.errors import HandgapError
+    from handgap.core.geometry import mirrored_left
     from handgap.core.provenance import code_of, file_sha256, settings_hash
     from handgap.core.store import write_store
     from handgap.hands.fit.fitter import Fitter
     from handgap.hands.fit.meshes import read_meshes
-    from handgap.hands.fit.targets import as_right_hands, on_annotation_topology
+    from handgap.hands.fit.targets import on_annotation_topology
     from handgap.hands.render_hand import RenderHand
 
     chosen = parse_json(Fit, settings, "--settings")
@@ -53,7 +54,7 @@ def fit_hand(
     else:
         fitter = Fitter.to_annotation(annotation_hand, chosen, device)
     target, sides = np.concatenate(targets), np.concatenate(sides)
-    found = fitter.fit(as_right_hands(target, sides))
+    found = fitter.fit(mirrored_left(target, sides))
     prefix = "render_" if to == "render" else ""
     columns = {f"{prefix}{name}": getattr(found, name) for name in ("pose", "shape", "trans")}
     columns |= {"id": np.arange(len(target)), "origin": origins, "side": sides, "vertices": target.astype(np.float32)}

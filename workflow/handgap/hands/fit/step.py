@@ -8,11 +8,11 @@ import typer
 from handgap.core.config.base import parse_json
 from handgap.core.config.fit import Fit
 from handgap.core.errors import run_step
+from handgap.core.geometry import mirrored_left
 from handgap.core.provenance import settings_hash
 from handgap.core.seeds import round_alike
 from handgap.core.store import Store, write_store
 from handgap.hands.fit.fitter import Fitter
-from handgap.hands.fit.targets import as_right_hands
 
 LABELS = ("id", "K", "joints", "vertices", "pose", "shape", "trans", "side")
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -37,7 +37,7 @@ def fit(
         columns = {name: store.column(name) for name in LABELS}
         valid, flags = store.column("valid"), list(store.column("flag"))
         parent = store.digest
-    found = fitter.fit(as_right_hands(columns["vertices"], columns["side"]))
+    found = fitter.fit(mirrored_left(columns["vertices"], columns["side"]))
     flags = [flag or reason for flag, reason in zip(flags, found.reason, strict=True)]
     columns |= {"render_pose": found.pose, "render_shape": found.shape, "render_trans": found.trans}
     columns |= {"residual_mm": found.residual_mm, "valid": valid & found.valid, "flag": flags}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from handgap.core.conventions import N_ANNOTATION_VERTICES, Side
+from handgap.core.conventions import N_ANNOTATION_VERTICES
 from handgap.core.errors import HandgapError
 from handgap.hands.render_hand import RenderHand
 
@@ -58,13 +58,6 @@ class TargetCheck:
         if mirrored:
             return "mirrored: a left hand given as a right one"
         return ""
-
-
-def as_right_hands(vertices: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Vertices (B, V, 3) with the left hands among them, `side` (B,), replaced by their mirror images (x -> -x)."""
-    mirror = np.ones((len(vertices), 1, 3), vertices.dtype)
-    mirror[side == Side.LEFT, :, 0] = -1.0
-    return vertices * mirror
 
 
 def on_annotation_topology(path: Path, vertices: np.ndarray, hand: RenderHand) -> np.ndarray:
