@@ -1,7 +1,7 @@
 import pytest
 import timm
 import torch
-from handgap.core.config.networks import GraphormerNetwork, MetroNetwork
+from handgap.core.config.networks import GraphormerNetwork, MetroNetwork, TransformerWeights
 from handgap.networks.backbone import Backbone
 from handgap.networks.base import Prediction
 from handgap.networks.graphormer import Graphormer, GraphResidual
@@ -48,7 +48,7 @@ def test_parameters_of_graphormer(hand, hierarchy):
 
 def test_layer_is_pytorchs_post_norm_layer():
     torch.manual_seed(0)
-    layer = BertLayer(16, 4, 2, torch.nn.Identity()).eval()
+    layer = BertLayer(16, 4, 2, 0.1, torch.nn.Identity()).eval()
     reference = torch.nn.TransformerEncoderLayer(16, 4, 32, 0.1, "gelu", 1e-12, batch_first=True).eval()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -69,7 +69,7 @@ def test_layer_is_pytorchs_post_norm_layer():
 
 
 def test_encoder_blocks_hand_on_half_their_width():
-    blocks = encoder(2051, (64, 32, 16), layers=1, heads=4, ffn=2, n_tokens=600)
+    blocks = encoder(2051, (64, 32, 16), layers=1, heads=4, ffn=2, dropout=0.1, n_tokens=600)
     assert [(block.narrow.in_features, block.out.out_features) for block in blocks] == [(2051, 32), (32, 16), (16, 3)]
     assert blocks(torch.randn(1, 600, 2051)).shape == (1, 600, 3)  # more tokens than BERT has positions
     assert blocks[0].narrow.weight.std().item() == pytest.approx(0.02, rel=0.05)
@@ -142,7 +142,7 @@ def test_masking_is_of_training_only_and_spares_the_grid(hand, hierarchy):
     assert hidden[:, :216].any(1).all()
     torch.testing.assert_close(trained[~hidden], tested[~hidden])
     assert not hidden[:, 216:].any()
-    network.masked = 0.0
+    network.settings = network.settings.model_copy(update={"masked": 0.0})
     torch.testing.assert_close(network.train().tokens(features), tested)
 
 
@@ -173,6 +173,25 @@ def test_losses_by_hand(hand, hierarchy):
     expected |= {"uv": uv[0], "mesh_uv": uv[1]}
     assert {name: pytest.approx(term.item(), rel=1e-4, abs=1e-9) for name, term in terms.items()} == expected
     assert total.item() == pytest.approx(sum(expected.values()), rel=1e-5)
+    network.settings = network.settings.model_copy(
+        update={"weights": TransformerWeights(joints=1000, vertices=20, uv=3)}
+    )
+    _, heavier = network.loss(Prediction(nothing, nothing, nothing, parts=parts), batch)
+    factors = {"joints": 1000, "mesh_joints": 1000, "coarse": 20, "vertices": 20, "uv": 3, "mesh_uv": 3}
+    for name, factor in factors.items():
+        assert heavier[name].item() == pytest.approx(factor * terms[name].item(), rel=1e-4)
+
+
+def test_start_is_the_interpolated_mesh_with_the_template_in_view(hand, hierarchy):
+    network = Metro(Wide(), hand, hierarchy, MetroNetwork(widths=(16,), layers=1))
+    coarse = torch.randn(2, 3, 195)
+    finer = coarse.numpy()
+    for link in reversed(hierarchy.links[:2]):
+        finer = (finer[..., link.up_vertices] * link.up_weights).sum(-1)
+    torch.testing.assert_close(network.upsample(coarse).detach().numpy(), finer.astype("float32"), atol=1e-5, rtol=0)
+    start = network.camera[-1].bias.detach()[None]
+    assert weak_perspective(network.template[None], start).abs().max() <= 1.0
+    assert (start[0, 0] * network.template).abs().max() == pytest.approx(1.0)
 
 
 def test_weak_perspective_of_the_prediction(hand, hierarchy):

@@ -79,6 +79,13 @@ class Hierarchy:
         """Vertices of each level, finest first."""
         return tuple(len(level.ids) for level in self.levels)
 
+    def interpolation(self, level: int) -> sparse.csr_matrix:
+        """(V, W): any per-vertex quantity of the template from that of a level of W vertices."""
+        matrix = sparse.identity(self.sizes[0], format="csr")
+        for link in self.links[:level]:
+            matrix = matrix @ link.up_matrix()
+        return matrix
+
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a file written by `save`.

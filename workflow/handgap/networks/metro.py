@@ -6,6 +6,10 @@ coarse one, the camera another of all points. Readings of what the paper leaves 
 - *Feed-forward width* (`ffn`): 4 times the block's, the released hand script's; the body model has 3072 throughout.
 - *Masked vertex modelling* (`masked`): off, as in the released hand data; 0.05 is the other value its comment names.
 - *Coarse mesh* (`coarse_level`): level 2 of the hierarchy, 195 of MANO's 778 vertices.
+- *Weights of the losses* (`weights`): 1 each, as in the script released for hands, where squared metres of joints say
+  next to nothing beside the 2D terms; the body's script has 1000 for joints and 100 for the rest.
+- *Start*: the upsampling starts as the hierarchy's own interpolation, the camera with the whole template in the image,
+  the position embedding ten times BERT's; the release starts all three at random or near zero and trains for long.
 - *Joints of the mesh* are those of the labels, not the release's own fingertips; they, not those of the joint tokens,
   are the prediction, as in the released evaluation.
 - *2D terms* count all joints alike, those outside the crop too: the release's visibility is 1 throughout.
@@ -30,7 +34,7 @@ from handgap.networks.transformer import encoder, mask_tokens
 
 MASKED = 0.01  # what a hidden token holds
 CAMERA_WIDTH = 150
-WEIGHTS = {"joints": 1.0, "mesh_joints": 1.0, "coarse": 0.5, "vertices": 0.5, "uv": 1.0, "mesh_uv": 1.0}
+CAMERA_START = 0.1  # factor on the last weights of the camera: it starts almost the same for all images
 
 
 def template_points(hand: AnnotationHand, ids: Tensor) -> Tensor:
@@ -66,7 +70,7 @@ class Metro(HandNetwork):
         self, backbone: Backbone, annotation_hand: AnnotationHand, hierarchy: Hierarchy, settings: TransformerNetwork
     ):
         super().__init__(backbone, annotation_hand)
-        self.masked = settings.masked
+        self.settings = settings
         if settings.coarse_level >= len(hierarchy.levels):
             problem = f"is {settings.coarse_level}, and the mesh hierarchy has {len(hierarchy.levels)} levels"
             raise ConfigError(f"coarse_level of {settings.architecture}", problem, "choose a lower one")
@@ -82,12 +86,19 @@ class Metro(HandNetwork):
             layers=settings.layers,
             heads=settings.heads,
             ffn=settings.ffn,
+            dropout=settings.dropout,
             n_tokens=self.n_points + self._further_tokens(backbone),
             last_between=self._last_between(level.adjacency, settings.widths[-1]),
         )
         self.upsample = nn.Linear(self.n_coarse, hierarchy.sizes[0])
         self.camera_tokens = nn.Linear(3, 1)
         self.camera = nn.Sequential(nn.Linear(self.n_points, CAMERA_WIDTH), nn.Linear(CAMERA_WIDTH, 3))
+        with torch.no_grad():
+            interpolation = hierarchy.interpolation(settings.coarse_level)
+            self.upsample.weight.copy_(torch.as_tensor(interpolation.toarray()))
+            self.upsample.bias.zero_()
+            self.camera[-1].weight.mul_(CAMERA_START)
+            self.camera[-1].bias.copy_(torch.tensor([1 / self.template.abs().max(), 0.0, 0.0]))
 
     def _further_tokens(self, backbone: Backbone) -> int:
         """How many tokens `tokens` gives besides the points'."""
@@ -101,8 +112,8 @@ class Metro(HandNetwork):
         """Features (B, C, h, w) -> tokens of the points (B, 21 + N, 3 + C): place in the template, pooled features."""
         image = features.mean((2, 3))[:, None].expand(-1, self.n_points, -1)
         tokens = torch.cat([self.template.expand(image.shape[0], -1, -1), image], -1)
-        if self.training and self.masked:
-            tokens = mask_tokens(tokens, (N_JOINTS, self.n_coarse), self.masked, MASKED)
+        if self.training and self.settings.masked:
+            tokens = mask_tokens(tokens, (N_JOINTS, self.n_coarse), self.settings.masked, MASKED)
         return tokens
 
     def head(self, features: Tensor | dict[str, Tensor], K: Tensor, image_size: int) -> Prediction:
@@ -124,14 +135,14 @@ class Metro(HandNetwork):
         parts, wrist = prediction.parts, slice(WRIST, WRIST + 1)
         joints = batch["joints"] - batch["joints"][:, wrist]
         vertices = batch["vertices"] - batch["joints"][:, wrist]
-        uv = 2 * batch["uv"] - 1
+        uv, factor = 2 * batch["uv"] - 1, self.settings.weights
         terms = {
-            "coarse": functional.l1_loss(parts["coarse"], vertices[:, self.coarse]),
-            "vertices": functional.l1_loss(parts["mesh"], vertices),
+            "coarse": factor.vertices / 2 * functional.l1_loss(parts["coarse"], vertices[:, self.coarse]),
+            "vertices": factor.vertices / 2 * functional.l1_loss(parts["mesh"], vertices),
         }
         for prefix in ("", "mesh_"):
             found = parts[f"{prefix}joints"]
-            terms[f"{prefix}joints"] = functional.mse_loss(found - found[:, wrist], joints)
-            terms[f"{prefix}uv"] = functional.mse_loss(weak_perspective(found, parts["camera"]), uv)
-        terms = {name: WEIGHTS[name] * term for name, term in terms.items()}
+            projected = weak_perspective(found, parts["camera"])
+            terms[f"{prefix}joints"] = factor.joints * functional.mse_loss(found - found[:, wrist], joints)
+            terms[f"{prefix}uv"] = factor.uv * functional.mse_loss(projected, uv)
         return sum(terms.values()), terms

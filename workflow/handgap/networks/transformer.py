@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-DROPOUT = 0.1
 NORM_EPS = 1e-12
 POSITIONS = 512  # slots of the position embedding, BERT's
+# its spread at the start. BERT's 0.02 disappears beside pooled features, and all tokens start alike
+POSITION_STD = 0.2
 
 
 def linear(channels: int, out: int) -> nn.Linear:
@@ -26,24 +27,25 @@ class BertLayer(nn.Module):
         width: of the tokens.
         heads: of the attention.
         ffn: width of the feed-forward part, as a multiple of `width`.
+        dropout: probability, of attention and of what either part gives.
         between: what the tokens go through between the two parts.
     """
 
-    def __init__(self, width: int, heads: int, ffn: int, between: nn.Module):
+    def __init__(self, width: int, heads: int, ffn: int, dropout: float, between: nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value, self.mixed = (linear(width, width) for _ in range(4))
         self.norm_attention, self.norm_ffn = (nn.LayerNorm(width, eps=NORM_EPS) for _ in range(2))
         self.between = between
         self.ffn = nn.Sequential(linear(width, ffn * width), nn.GELU(), linear(ffn * width, width))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T, width) -> the same shape."""
         split = [
             part(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         ]
-        dropout = DROPOUT if self.training else 0.0
+        dropout = self.dropout.p if self.training else 0.0
         attended = functional.scaled_dot_product_attention(*split, dropout_p=dropout).transpose(1, 2).flatten(2)
         tokens = self.between(self.norm_attention(tokens + self.dropout(self.mixed(attended))))
         return self.norm_ffn(tokens + self.dropout(self.ffn(tokens)))
@@ -54,7 +56,7 @@ class EncoderBlock(nn.Module):
 
     Args:
         channels, width, out: of the tokens that come in, inside, that go out.
-        layers, heads, ffn: see `BertLayer`.
+        layers, heads, ffn, dropout: see `BertLayer`; the tokens inside are dropped out too.
         n_tokens: how many there are.
         between: makes what stands between attention and feed-forward part of a layer.
     """
@@ -68,14 +70,15 @@ class EncoderBlock(nn.Module):
         layers: int,
         heads: int,
         ffn: int,
+        dropout: float,
         n_tokens: int,
         between: Callable[[], nn.Module],
     ):
         super().__init__()
         self.narrow = linear(channels, width)
-        self.position = nn.Parameter(torch.empty(max(POSITIONS, n_tokens), width).normal_(std=0.02))
-        self.dropout = nn.Dropout(DROPOUT)
-        self.layers = nn.Sequential(*(BertLayer(width, heads, ffn, between()) for _ in range(layers)))
+        self.position = nn.Parameter(torch.empty(max(POSITIONS, n_tokens), width).normal_(std=POSITION_STD))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.Sequential(*(BertLayer(width, heads, ffn, dropout, between()) for _ in range(layers)))
         self.out, self.shortcut = linear(width, out), linear(channels, out)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -91,6 +94,7 @@ def encoder(
     layers: int,
     heads: int,
     ffn: int,
+    dropout: float,
     n_tokens: int,
     last_between: Callable[[], nn.Module] = nn.Identity,
 ) -> nn.Sequential:
@@ -99,14 +103,14 @@ def encoder(
     Args:
         channels: width of the tokens that come in.
         widths: of the blocks.
-        layers, heads, ffn, n_tokens: of each block, see `EncoderBlock`.
+        layers, heads, ffn, dropout, n_tokens: of each block, see `EncoderBlock`.
         last_between: `between` of the last block; the others have nothing there.
     """
     outs = [*(width // 2 for width in widths[:-1]), 3]
     blocks = []
     for index, (into, width, out) in enumerate(zip([channels, *outs], widths, outs, strict=False)):
         between = last_between if index == len(widths) - 1 else nn.Identity
-        sizes = {"layers": layers, "heads": heads, "ffn": ffn, "n_tokens": n_tokens}
+        sizes = {"layers": layers, "heads": heads, "ffn": ffn, "dropout": dropout, "n_tokens": n_tokens}
         blocks.append(EncoderBlock(into, width, out, **sizes, between=between))
     return nn.Sequential(*blocks)
 

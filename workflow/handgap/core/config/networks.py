@@ -113,6 +113,14 @@ class CmrNetwork(BaseNetwork):
         return self
 
 
+class TransformerWeights(Section):
+    """Factors on the losses of METRO and MeshGraphormer; 1 each in the scripts released for hands."""
+
+    joints: float = Field(1.0, ge=0, description="of the squared distances of 3D joints, m^2")
+    vertices: float = Field(1.0, ge=0, description="of the distances of vertices, m")
+    uv: float = Field(1.0, ge=0, description="of the squared distances of 2D joints, in half images")
+
+
 class _Transformer(BaseNetwork):
     """What METRO and MeshGraphormer share."""
 
@@ -122,6 +130,8 @@ class _Transformer(BaseNetwork):
     layers: int = Field(4, ge=1, description="layers of each block")
     heads: int = Field(4, ge=1, description="attention heads of each layer")
     coarse_level: int = Field(2, ge=0, description="level of the mesh hierarchy whose vertices are tokens")
+    weights: TransformerWeights = Field(default_factory=TransformerWeights, description="factors on its losses")
+    dropout: Unit = Field(0.1, description="of the encoder's tokens and attention in training")
     masked: Unit = Field(0.0, description="largest share of tokens hidden in training")
 
     @model_validator(mode="after")

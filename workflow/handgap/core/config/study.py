@@ -23,6 +23,7 @@ from handgap.core.config.networks import (
     Network,
     S2HandNetwork,
     SimpleHandNetwork,
+    TransformerWeights,
 )
 from handgap.core.config.prior import Prior
 from handgap.core.config.render import Render
@@ -33,6 +34,11 @@ from handgap.core.errors import ConfigError
 # the spread of the open hand's components falls off fast: only in its proportions do they bend fingers as hands do
 OPEN_HAND = {"pose_units": "deviations"}
 SHORT = {"image_size": 64, "epochs": 6}  # its heatmaps cost as pixels do
+# widths of a laptop; squared metres and metres brought to the size of the 2D terms, which otherwise hide the depth
+SMALL_TRANSFORMER = {
+    "widths": (128, 64), "layers": 1, "coarse_level": 3, "dropout": 0.0,
+    "weights": TransformerWeights(joints=1000, vertices=20),
+}  # fmt: skip
 SMALL_HOURGLASS = HourglassSize(modules=1, features=64)
 
 
@@ -84,8 +90,8 @@ class Study(Section):
                 **OPEN_HAND,
             ),
             "cmr": CmrNetwork(channels=(128, 64, 32, 16), train=SHORT),
-            "metro": MetroNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
-            "graphormer": GraphormerNetwork(widths=(128, 64, 32), layers=2, coarse_level=3),
+            "metro": MetroNetwork(**SMALL_TRANSFORMER),
+            "graphormer": GraphormerNetwork(**SMALL_TRANSFORMER),
             "simplehand": SimpleHandNetwork(),
         },
         description="networks, by name",
