@@ -10,14 +10,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-STEPS_AN_EPOCH = 20
-# epochs and peak learning rate: what a network needs, in two to four minutes on a core
+# steps and peak learning rate: what a network needs, in two to four minutes on a core
 TRAINING = {
-    "s2hand": {"epochs": 15, "learning_rate": 1e-3},
-    "cmr": {"epochs": 12, "learning_rate": 1.5e-3},
-    "metro": {"epochs": 22, "learning_rate": 4e-3},
-    "graphormer": {"epochs": 22, "learning_rate": 4e-3},
-    "simplehand": {"epochs": 15, "learning_rate": 2e-3},
+    "s2hand": {"epochs": 240, "learning_rate": 1e-3},
+    "cmr": {"epochs": 200, "learning_rate": 1e-3},
+    "metro": {"epochs": 560, "learning_rate": 2e-3},
+    "graphormer": {"epochs": 560, "learning_rate": 2e-3},
+    "simplehand": {"epochs": 400, "learning_rate": 2e-3},
 }
 STILL = {"rotation_deg": 0.0, "scale_jitter": 0.0, "shift_jitter": 0.0, "colour_jitter": 0.0}
 METRICS = "results/overfit/metrics/{}-still-s0/proxyfrei-train.csv"
@@ -27,17 +26,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> str:
-    """A study of 16 images, run for all networks side by side; what Snakemake said.
-
-    An epoch goes through the images often, as each ends with a state on disk.
-    """
-    source = {"dataset": "proxyfrei", "images": "real"}
+    """A study of 16 images, all of them in every step, run for all networks side by side; what Snakemake said."""
     values = {
         "study": "overfit",
         "shard_size": 16,
         "datasets": {"proxyfrei": {"splits": {"train": 16, "test": 1}}},
         "render": {"samples": 2},
-        "recipes": {"still": {"sources": [source] * STEPS_AN_EPOCH, "amplitude": False}},
+        "recipes": {"still": {"sources": [{"dataset": "proxyfrei", "images": "real"}], "amplitude": False}},
         "networks": {name: {"train": keys | {"image_size": 64}} for name, keys in TRAINING.items()},
         "train": {"batch": 16, "validation": 0.0, **STILL},
         "evaluate": {"bootstrap": 1},

@@ -1,6 +1,7 @@
 import csv
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from handgap.data.samples import Samples
 from handgap.data.selection import select
 from handgap.networks.base import Prediction
 from handgap.networks.build import build
-from handgap.train import predict_step, step
+from handgap.train import loop, predict_step, step
 from handgap.train.loop import STATE_FILE, TrainingRun
-from handgap.train.model_file import load_model, save_model
+from handgap.train.model_file import load_model, save_model, write_torch
 from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimiser
 from handgap.train.predict import mean_hand, predict, predict_mean_hand, to_camera
 from toys import toy_columns, toy_hand, toy_store
@@ -120,6 +121,28 @@ def test_killed_without_notice_goes_on_from_the_last_epoch(folder, hand, uninter
     resumed = new_run(folder, hand, tmp_path)
     resumed.fit()
     assert same_weights(resumed.network.weights(), uninterrupted[0.0][0])
+
+
+def test_states_take_a_twentieth_of_the_time_at_most(folder, hand, tmp_path, monkeypatch):
+    clock, saved = [0.0], []
+
+    def write_for_a_second(path, content):
+        clock[0] += 1.0
+        saved.append(content["position"]["epoch"])
+        write_torch(path, content)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop, "write_torch", write_for_a_second)
+    run = new_run(folder, hand, tmp_path, SETTINGS.model_copy(update={"epochs": 7}))
+    plain_step = run._step
+
+    def steps_of_six_seconds_an_epoch(model):
+        clock[0] += 6.0 / run.mixture.n_steps
+        plain_step(model)
+
+    run._step = steps_of_six_seconds_an_epoch
+    run.fit()
+    assert saved == [1, 5, 7]
 
 
 def test_state_of_another_run_is_not_used(folder, hand, uninterrupted, tmp_path):

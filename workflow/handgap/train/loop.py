@@ -5,9 +5,11 @@ A step's randomness (dropout, drop path, amplitude noise) comes from (seed, step
 by torchrun, the devices share each step's batches; the gradient is that of the step's mean loss however many they are.
 """
 
+import math
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ from handgap.train.optimise import AveragedWeights, learning_rate_factor, optimi
 from handgap.train.validate import Supervised, means, validate
 
 STATE_FILE = "last.ckpt"
+SAVING_SHARE = 0.05  # of the time, at most, goes into states: epochs of a few images would be little else
 
 
 @dataclass
@@ -90,6 +93,7 @@ class TrainingRun:
         self.fabric = devices_fabric(settings.devices)
         self.total = settings.epochs * mixture.n_steps
         self.position = Position()
+        self.saved_at, self.saving_s = -math.inf, 0.0
 
     def fit(self) -> list[dict[str, float]]:
         """Train to the end, from the beginning or from where the state says; the network then has the weights to keep.
@@ -126,7 +130,8 @@ class TrainingRun:
                         self._save()
                         raise SystemExit(128 + signal.SIGTERM)
                 self._finish_epoch()
-                self._save()
+                if self.position.epoch == self.settings.epochs or self._due():
+                    self._save()
             next(steps, None)
         if self.average:
             self.network.load(self.average.weights)
@@ -164,9 +169,9 @@ class TrainingRun:
             self.average.update(self.network.weights())
         self.position.step += 1
 
-    def _any(self, received: list[int]) -> bool:
-        """Whether any device was told to stop: all of them must stop after the same step."""
-        return bool(self._summed({"signals": len(received)})["signals"])
+    def _any(self, told: list[int]) -> bool:
+        """Whether the list of any device holds something: what all must do after the same step."""
+        return bool(self._summed({"told": len(told)})["told"])
 
     def _summed(self, values: dict[str, float]) -> dict[str, float]:
         """Sum of each value over the devices."""
@@ -220,7 +225,13 @@ class TrainingRun:
             self.network.load(trained)
         return means(self._summed(sums))
 
+    def _due(self) -> bool:
+        """Whether the state of the last save is old enough, for any device, to be worth another."""
+        old = time.monotonic() - self.saved_at >= self.saving_s / SAVING_SHARE
+        return self._any([1] * old)
+
     def _save(self) -> None:
+        began = time.monotonic()
         position = {**vars(self.position), "sums": self._summed(self.position.sums)}
         if self.is_main:
             content = {
@@ -233,6 +244,8 @@ class TrainingRun:
             }
             write_torch(self.state / STATE_FILE, content)
         self.fabric.barrier()
+        self.saved_at = time.monotonic()
+        self.saving_s = self.saved_at - began
 
     def _restore(self) -> None:
         path = self.state / STATE_FILE
