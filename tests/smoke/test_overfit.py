@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# What a network needs, in one to five minutes on a core. An epoch is one step. Batch norm keeps n / (n - 1) of the batch's
-# variance for prediction, n being 64 at a stride of 32 and 64 px: too few for simpleHand.
+# What a network needs, in one to five minutes on a core; an epoch is one step. Batch norm predicts with n / (n - 1) of
+# the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
     "cmr": {"image_size": 64, "epochs": 320, "learning_rate": 1e-3},
