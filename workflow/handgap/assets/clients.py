@@ -28,11 +28,11 @@ class FetchError(HandgapError):
 
 
 def _pip_setting(name: str) -> str | None:
-    """A global setting of pip, from the environment or pip's configuration files."""
-    variable = f"PIP_{name.upper().replace('-', '_')}"
+    """A global setting of pip, from the environment or pip's configuration files; `name` with underscores."""
+    variable = f"PIP_{name.upper()}"
     if variable in os.environ:
         return os.environ[variable]
-    command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
+    command = [sys.executable, "-m", "pip", "config", "get", f"global.{name.replace('_', '-')}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
@@ -58,7 +58,7 @@ def fetch_pip(asset: Asset, folder: Path) -> Path:
     session = requests.Session()
     if certificates := _pip_setting("cert"):
         session.verify = certificates
-    endpoint = _pip_setting("index-url") or PYPI_SIMPLE_ENDPOINT
+    endpoint = _pip_setting("index_url") or PYPI_SIMPLE_ENDPOINT
     try:
         with PyPISimple(endpoint, session=session) as client:
             files = client.get_project_page(asset.package, timeout=TIMEOUT_S).packages

@@ -89,13 +89,13 @@ def fit_tiles(fits: Sequence[Path], images: Sequence[Path], render_hand: Path, f
     source, tiles = Images(images), []
     with ShardedStore(fits) as store:
         rows = np.flatnonzero(store.column("valid"))
-        ids = store.column("id")
+        ids, sides = store.column("id"), store.column("side")
         for row in rows[spread(len(rows), SHOWN // 2)] if len(rows) else []:
             parameters = (
                 torch.from_numpy(store.row(f"render_{name}", row))[None] for name in ("pose", "shape", "trans")
             )
             with torch.no_grad():
-                fitted = mirrored_left(layer(*parameters).vertices.numpy(), store.column("side")[row : row + 1])[0]
+                fitted = mirrored_left(layer(*parameters).vertices.numpy(), sides[row : row + 1])[0]
             rgb, K = source.rgb(int(ids[row])).copy(), store.row("K", row)
             for vertices, triangles, colour in (
                 (fitted, render_faces, FITTED),

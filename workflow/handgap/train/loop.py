@@ -126,7 +126,7 @@ class TrainingRun:
                         continue
                     next(steps)
                     self._step(model)
-                    if self._any(received):
+                    if self._any(bool(received)):
                         self._save()
                         raise SystemExit(128 + signal.SIGTERM)
                 self._finish_epoch()
@@ -169,9 +169,9 @@ class TrainingRun:
             self.average.update(self.network.weights())
         self.position.step += 1
 
-    def _any(self, told: list[int]) -> bool:
-        """Whether the list of any device holds something: what all must do after the same step."""
-        return bool(self._summed({"told": len(told)})["told"])
+    def _any(self, told: bool) -> bool:
+        """Whether it is so on any device: what all must do after the same step."""
+        return bool(self._summed({"told": int(told)})["told"])
 
     def _summed(self, values: dict[str, float]) -> dict[str, float]:
         """Sum of each value over the devices."""
@@ -227,8 +227,7 @@ class TrainingRun:
 
     def _due(self) -> bool:
         """Whether the state of the last save is old enough, for any device, to be worth another."""
-        old = time.monotonic() - self.saved_at >= self.saving_s / SAVING_SHARE
-        return self._any([1] * old)
+        return self._any(time.monotonic() - self.saved_at >= self.saving_s / SAVING_SHARE)
 
     def _save(self) -> None:
         began = time.monotonic()
