@@ -115,8 +115,17 @@ def test_tokens_are_template_and_image(hand, hierarchy):
         torch.zeros(1, 3),
     )
     joints = hand.regress_joints(rest.vertices)
-    torch.testing.assert_close(tokens[0, :21, :3], (joints - joints[:, :1])[0])
-    torch.testing.assert_close(tokens[0, 21:216, :3], (rest.vertices - joints[:, :1])[0, hierarchy.levels[2].ids])
+    points, vertices = 100 * (joints - joints[:, :1])[0], 100 * (rest.vertices - joints[:, :1])[0]  # cm
+    torch.testing.assert_close(tokens[0, :21, :3], points)
+    torch.testing.assert_close(tokens[0, 21:216, :3], vertices[hierarchy.levels[2].ids])
+
+
+def test_narrow_layers_start_larger_and_coordinates_small():
+    blocks = encoder(2051, (1024, 64), layers=1, heads=4, ffn=4, dropout=0.1, n_tokens=8)
+    wide, narrow = (block.layers[0].query.weight.std().item() for block in blocks)
+    assert (wide, narrow) == (pytest.approx(0.02, rel=0.01), pytest.approx(0.08, rel=0.05))
+    assert blocks[1].out.weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert blocks[0].position.std().item() == pytest.approx(0.02, rel=0.01)
 
 
 def test_masked_vertex_modelling():

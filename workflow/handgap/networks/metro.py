@@ -8,8 +8,10 @@ coarse one, the camera another of all points. Readings of what the paper leaves 
 - *Coarse mesh* (`coarse_level`): level 2 of the hierarchy, 195 of MANO's 778 vertices.
 - *Weights of the losses* (`weights`): 1 each, as in the script released for hands, where squared metres of joints say
   next to nothing beside the 2D terms; the body's script has 1000 for joints and 100 for the rest.
+- *Tokens* hold the template in centimetres, the release's in metres: a hundredth of what the pooled features beside it
+  weigh, and tokens that are all but alike.
 - *Start*: the upsampling starts as the hierarchy's own interpolation, the camera with the whole template in the image,
-  the position embedding ten times BERT's; the release starts all three at random or near zero and trains for long.
+  layers of less than 1024 channels with larger weights; the release starts all small and at random, and trains long.
 - *Joints of the mesh* are those of the labels, not the release's own fingertips; they, not those of the joint tokens,
   are the prediction, as in the released evaluation.
 - *2D terms* count all joints alike, those outside the crop too: the release's visibility is 1 throughout.
@@ -33,6 +35,7 @@ from handgap.networks.base import HandNetwork, Prediction, root_relative
 from handgap.networks.transformer import encoder, mask_tokens
 
 MASKED = 0.01  # what a hidden token holds
+TOKEN_UNIT = 0.01  # metres, of the template in a token
 CAMERA_WIDTH = 150
 CAMERA_START = 0.1  # factor on the last weights of the camera: it starts almost the same for all images
 
@@ -109,9 +112,9 @@ class Metro(HandNetwork):
         return nn.Identity
 
     def tokens(self, features: Tensor) -> Tensor:
-        """Features (B, C, h, w) -> tokens of the points (B, 21 + N, 3 + C): place in the template, pooled features."""
+        """Features (B, C, h, w) -> tokens of the points (B, 21 + N, 3 + C): place in template (cm), pooled features."""
         image = features.mean((2, 3))[:, None].expand(-1, self.n_points, -1)
-        tokens = torch.cat([self.template.expand(image.shape[0], -1, -1), image], -1)
+        tokens = torch.cat([(self.template / TOKEN_UNIT).expand(image.shape[0], -1, -1), image], -1)
         if self.training and self.settings.masked:
             tokens = mask_tokens(tokens, (N_JOINTS, self.n_coarse), self.settings.masked, MASKED)
         return tokens

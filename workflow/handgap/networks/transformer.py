@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 NORM_EPS = 1e-12
+# of weights and position embedding at the start: BERT's deviation, and the narrowest layers that it suits
+START_STD, START_WIDTH = 0.02, 1024
 POSITIONS = 512  # slots of the position embedding, BERT's
-# its spread at the start. BERT's 0.02 disappears beside pooled features, and all tokens start alike
-POSITION_STD = 0.2
 
 
-def linear(channels: int, out: int) -> nn.Linear:
-    """A linear layer as BERT starts it: weights N(0, 0.02), no bias."""
+def linear(channels: int, out: int, widest: int = START_WIDTH) -> nn.Linear:
+    """A linear layer as BERT starts it, no bias; weights are larger for fewer channels than `widest`."""
     layer = nn.Linear(channels, out)
-    nn.init.normal_(layer.weight, std=0.02)
+    nn.init.normal_(layer.weight, std=START_STD * max(1.0, widest / channels) ** 0.5)
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -76,10 +76,11 @@ class EncoderBlock(nn.Module):
     ):
         super().__init__()
         self.narrow = linear(channels, width)
-        self.position = nn.Parameter(torch.empty(max(POSITIONS, n_tokens), width).normal_(std=POSITION_STD))
+        self.position = nn.Parameter(torch.empty(max(POSITIONS, n_tokens), width).normal_(std=START_STD))
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.Sequential(*(BertLayer(width, heads, ffn, dropout, between()) for _ in range(layers)))
-        self.out, self.shortcut = linear(width, out), linear(channels, out)
+        # small, whatever the width: the last ones give coordinates, which are tenths of a metre
+        self.out, self.shortcut = linear(width, out, width), linear(channels, out, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T, channels) -> (B, T, out)."""
