@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from handgap.core.config.networks import HourglassSize, S2HandNetwork, SimpleHandNetwork
+from handgap.core.config.networks import CmrNetwork, HourglassSize, S2HandNetwork, SimpleHandNetwork
 from handgap.core.config.train import Train
 from handgap.core.conventions import Side
 from handgap.core.errors import ConfigError, CorruptFileError
@@ -18,6 +18,7 @@ from handgap.data.samples import Samples
 from handgap.networks.build import build
 from handgap.train import step
 from handgap.train.model_file import load_model, save_model, start_from
+from toy_meshes import toy_hierarchy
 from toys import toy_columns, toy_hand
 from typer.testing import CliRunner
 
@@ -132,6 +133,20 @@ def test_a_network_starts_from_all_that_fits(hand, tmp_path):
     with pytest.raises(ConfigError, match="nothing in it fits"):
         start_from(build(other, hand, None, 64), [tmp_path / "kp.pt"])
     assert load_model(tmp_path / "kp.pt", hand)[0].settings.stage == "kp"
+
+
+def test_all_backbones_of_a_cascade_start_from_one(hand, tmp_path):
+    settings = network("supervised")
+    single = build(settings, hand, None, 64)
+    save_model(tmp_path / "single.pt", single, settings, 64, 1.25, {"config": "-"})
+    cmr = CmrNetwork(backbone=settings.backbone, pretrained=False, channels=(8, 8))
+    cascade = build(cmr, hand, None, 64, toy_hierarchy(hand.faces))
+    start_from(cascade, [tmp_path / "single.pt"])
+    model, own = single.backbone.model.state_dict(), cascade.backbone
+    for name, value in model.items():
+        holders = [part for part in (own.stem, own.first.model, *own.trunks) if name in part.state_dict()]
+        assert len(holders) == (1 if name in own.stem.state_dict() else 2)
+        assert all(torch.equal(value, part.state_dict()[name]) for part in holders)
 
 
 def test_keypoints_belong_to_networks_that_learn_from_them(folder, tmp_path):

@@ -106,6 +106,10 @@ class HandNetwork(nn.Module, ABC):
         """State without the hand model: what a file of this network holds (a licensed hand must not travel in it)."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("annotation_hand.")}
 
+    def renamed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of another network, under the names that they have in this one where it would start from them."""
+        return weights
+
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over what `weights()` gave.
 

@@ -5,6 +5,7 @@ backbone's gives the features x0, and later backbones start behind their own (wh
 mixed out of x0 and the maps so far. Maps have the size of x0: half the image for ResNets, a quarter for ConvNeXts.
 """
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch
@@ -35,7 +36,7 @@ def detach_stem(model: nn.Module) -> nn.Sequential:
     if names is None or not hasattr(model, "forward_intermediates"):
         name = model.pretrained_cfg["architecture"]
         raise ConfigError(f"backbone '{name}' for cmr", "has no known stem and pyramid", "choose a resnet or the like")
-    stem = nn.Sequential(*(getattr(model, name) for name in names))
+    stem = nn.Sequential(OrderedDict((name, getattr(model, name)) for name in names))
     for name in names:
         setattr(model, name, nn.Identity())
     return stem
@@ -125,6 +126,11 @@ class MapCascade(nn.Module):
     def stages(variant: Variant) -> int:
         """How many backbones a variant has."""
         return 2 if variant == "g" else 3
+
+    def shared_out(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of one timm model, by their names in it -> by the names that they have in the stem and each trunk."""
+        places = ["stem", "first.model", *(f"trunks.{index}" for index in range(len(self.trunks)))]
+        return {f"{place}.{name}": value for place in places for name, value in weights.items()}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, S, S) in [0, 1] -> the latent vector and all maps, as logits.

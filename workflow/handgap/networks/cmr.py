@@ -28,6 +28,7 @@ from handgap.networks.cascade import LATENT, MapCascade
 from handgap.networks.spiral import SpiralDecoder
 
 UNIT = 0.20  # metres
+MODEL = "backbone.model."  # where networks with one backbone have its weights
 WEIGHTS = {"vertices": 1.0, "uv": 10.0, "mask": 0.5, "normal": 0.1, "edge": 1.0}
 MAP_RADIUS, MAP_SIGMA = 6, 3.5  # of the labels' heatmaps on the published image, px: half the width drawn, deviation
 
@@ -97,6 +98,11 @@ class Cmr(HandNetwork):
         for level in self.decoder.levels:
             ids = torch.as_tensor(hierarchy.levels[level].ids, dtype=torch.long)
             self.register_buffer(f"ids{level}", ids, persistent=False)
+
+    def renamed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The backbone of a network that has one becomes each of the cascade's."""
+        model = {name.removeprefix(MODEL): value for name, value in weights.items() if name.startswith(MODEL)}
+        return weights | {f"backbone.{name}": value for name, value in self.backbone.shared_out(model).items()}
 
     def head(self, features: dict[str, Tensor], K: Tensor, image_size: int) -> Prediction:
         """Meshes and the places of the heatmaps; the intrinsics are not used."""

@@ -95,7 +95,7 @@ def start_from(network: HandNetwork, paths: Sequence[Path]) -> None:
     """
     own = network.weights()
     for path in paths:
-        given = _read(path)["weights"]
+        given = network.renamed(_read(path)["weights"])
         fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
         if not fitting:
             raise ConfigError(f"initial model {path}", "nothing in it fits this network", "name one that shares a part")
