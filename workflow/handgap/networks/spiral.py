@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from handgap.core.errors import ConfigError
 from handgap.hands.hierarchy import Hierarchy
@@ -48,8 +49,16 @@ class InceptionSpiral(nn.Module):
 
     def forward(self, neighbours: Tensor) -> Tensor:
         """(B, N, length, channels) -> (B, N, out)."""
-        around = torch.cat([conv(neighbours) for conv in self.around], -1)
-        return torch.relu(self.vertex(neighbours) + around)
+        # stretch by stretch: one product for all that see it, where slices for each would be copied and zero-filled
+        ends = [conv.linear.in_features for conv in self.around]
+        begins = [*ends[1:], 0]
+        stretches = neighbours.flatten(2).split([b - a for a, b in zip(begins, ends, strict=True)][::-1], -1)
+        total = self.vertex(neighbours) + torch.cat([conv.linear.bias for conv in self.around])
+        for stretch, begin, end in zip(stretches, reversed(begins), reversed(ends), strict=True):
+            seeing = [conv.linear.weight[:, begin:end] for conv in self.around if conv.linear.in_features >= end]
+            found = functional.linear(stretch, torch.cat(seeing))
+            total = total + functional.pad(found, (0, total.shape[-1] - found.shape[-1]))
+        return torch.relu(total)
 
 
 class LatentAttention(nn.Module):

@@ -20,7 +20,8 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
 def optimiser(network: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), betas 0.9 and 0.999."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
-    return kind(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate)
+    # fused: one pass over the weights, where a CPU otherwise makes a dozen
+    return kind(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, fused=True)
 
 
 def learning_rate_factor(step: int, total: int, settings: Train) -> float:
