@@ -1,7 +1,4 @@
-"""Networks, at laptop size, learn 16 images by heart: rendered, trained, predicted and judged by the workflow.
-
-CMR comes to 2.01 mm in three minutes of a core (docs/networks.md).
-"""
+"""Networks, at laptop size, learn 16 images by heart: rendered, trained, predicted and judged by the workflow."""
 
 import os
 import subprocess
@@ -14,9 +11,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # What a network needs, in one to four minutes on a core; an epoch is one step. Batch norm predicts with n / (n - 1) of
-# the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand.
+# the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
+    "cmr": {"image_size": 96, "epochs": 175, "learning_rate": 1.5e-3},
     "metro": {"image_size": 64, "epochs": 560, "learning_rate": 2e-3},
     "graphormer": {"image_size": 64, "epochs": 560, "learning_rate": 2e-3},
     "simplehand": {"image_size": 96, "epochs": 280, "learning_rate": 1.5e-3},
