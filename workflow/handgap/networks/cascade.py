@@ -64,7 +64,8 @@ def _conv(channels: int, out: int, kernel: int, *, relu: bool = True) -> nn.Sequ
 
 def reduction(channels: int, out: int) -> nn.Sequential:
     """Mixed features (B, channels, h, w) -> what a later backbone starts from (B, out, h, w)."""
-    return nn.Sequential(_conv(channels, channels, 3), _conv(channels, 128, 3), _conv(128, out, 1, relu=False))
+    wide = 2 * out  # of ResNets the published 128; narrower stems need no more
+    return nn.Sequential(_conv(channels, channels, 3), _conv(channels, wide, 3), _conv(wide, out, 1, relu=False))
 
 
 class MapDecoder(nn.Module):
