@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
     "cmr": {"image_size": 96, "epochs": 175, "learning_rate": 1.5e-3},
-    "metro": {"image_size": 64, "epochs": 560, "learning_rate": 2e-3},
-    "graphormer": {"image_size": 64, "epochs": 560, "learning_rate": 2e-3},
+    "metro": {"image_size": 64, "epochs": 560, "learning_rate": 4e-3},
+    "graphormer": {"image_size": 64, "epochs": 560, "learning_rate": 4e-3},
     "simplehand": {"image_size": 96, "epochs": 280, "learning_rate": 1.5e-3},
 }
 STILL = {"rotation_deg": 0.0, "scale_jitter": 0.0, "shift_jitter": 0.0, "colour_jitter": 0.0}
@@ -55,3 +55,4 @@ def test_sixteen_images_are_learnt_by_heart(log: str, network: str) -> None:
     assert metrics.exists(), log[-4000:]
     table = pd.read_csv(metrics).set_index("metric")["value"]
     assert table["pa_mpjpe"] < 2.0  # mm
+    assert table["pa_mpvpe"] < 3.0  # the mesh too: joints, read off few of its vertices, say little about the others

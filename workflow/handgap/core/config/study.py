@@ -37,7 +37,7 @@ SHORT = {"image_size": 64, "epochs": 6}  # its heatmaps cost as pixels do
 # widths of a laptop; squared metres and metres brought to the size of the 2D terms, which otherwise hide the depth
 SMALL_TRANSFORMER = {
     "widths": (128, 64), "layers": 1, "coarse_level": 3, "dropout": 0.0,
-    "weights": TransformerWeights(joints=1000, vertices=20),
+    "weights": TransformerWeights(joints=1000, vertices=100),
 }  # fmt: skip
 SMALL_HOURGLASS = HourglassSize(modules=1, features=64)
 
