@@ -300,6 +300,7 @@ rule draw_predictions:
     input:
         pred="<results>/predictions/{run}/{dataset}-{split}.h5",
         truth=split_shards("real"),
+        mano=model_of("annotation"),
     output:
         report(
             "<results>/gallery/predictions-{run}-{dataset}-{split}.jpg",
@@ -326,7 +327,7 @@ rule draw_predictions:
     message:
         "Contact sheet of the predictions of {wildcards.run}"
     shell:
-        "python -m handgap.report.step predictions {input.pred} {params.truth} "
+        "python -m handgap.report.step predictions {input.pred} {params.truth} --annotation-hand {input.mano} "
         "--title '{wildcards.run}: {wildcards.dataset}/{wildcards.split}' "
         "--out {output} >{log} 2>&1"
 

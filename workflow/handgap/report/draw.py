@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from handgap.core.conventions import FINGERS, JOINT_PARENTS, MaskLabel
+from handgap.core.conventions import FINGERS, JOINT_PARENTS, MaskLabel, Side
 from handgap.core.drawing import SHIFT, fixed_point
 from handgap.core.geometry import project
 
@@ -17,7 +17,9 @@ MASK_COLOURS = {
     MaskLabel.OBJECT: (244, 140, 20),
     MaskLabel.SECOND_HAND: (200, 60, 200),
 }
+MESH_COLOURS = {Side.RIGHT: (150, 190, 225), Side.LEFT: (235, 190, 140)}
 OUTLINE = (20, 20, 20)
+NEAREST = 0.01  # metres before the camera
 AMBIENT = 0.35  # share of a mesh's colour that faces seen from the side keep
 
 
@@ -55,12 +57,13 @@ def draw_mesh(
 
     Args:
         rgb: (H, W, 3) uint8.
-        vertices: (V, 3) camera frame, all before the camera.
-        faces: (F, 3).
+        vertices: (V, 3) camera frame.
+        faces: (F, 3); those that reach behind the camera are left out.
         K: (3, 3) px.
         colour: of the mesh.
         opacity: of the whole.
     """
+    faces = faces[(vertices[faces][..., 2] > NEAREST).all(1)]
     corners = vertices[faces]
     middle = corners.mean(1)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

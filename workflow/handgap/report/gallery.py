@@ -6,19 +6,20 @@ from typing import Literal
 
 import numpy as np
 
-from handgap.core.conventions import MIDDLE_MCP
+from handgap.core.conventions import MIDDLE_MCP, Side
 from handgap.core.drawing import silhouette
 from handgap.core.errors import CorruptFileError
 from handgap.core.geometry import mirrored_left, procrustes_align, project
 from handgap.core.images import decode_mask, decode_rgb
 from handgap.core.store import ShardedStore, Store
-from handgap.report.draw import draw_mask, draw_region, draw_skeleton
+from handgap.report.draw import MESH_COLOURS, draw_mask, draw_mesh, draw_region, draw_skeleton
 from handgap.report.sheets import Tile, spread
 from handgap.segment.score import image_scores
 
 Overlay = Literal["joints", "mask", "none"]
 SHOWN = 48
 TRUTH, FITTED = (38, 132, 214), (244, 140, 20)
+MESH_OPACITY = 0.9
 
 
 class Images:
@@ -139,18 +140,27 @@ def failure_tiles(real: Sequence[Path], masks: Sequence[Path], shown: int = SHOW
     return tiles
 
 
-def prediction_tiles(pred: Path, truth: Sequence[Path], shown: int = SHOWN // 2) -> list[Tile]:
-    """Pairs of pictures: the true joints, and the predicted ones placed at the true root."""
+def prediction_tiles(pred: Path, truth: Sequence[Path], faces: np.ndarray, shown: int = SHOWN // 3) -> list[Tile]:
+    """Three pictures of a sample: the true joints, the predicted ones and the predicted mesh placed at the true root.
+
+    Args:
+        pred: predictions.
+        truth: shards they were made for.
+        faces: (F, 3) of the annotation hand.
+        shown: samples at most.
+    """
     source, tiles = Images(truth), []
     with Store(pred) as predictions:
-        ids, joints, valid = (predictions.column(name) for name in ("id", "joints", "valid"))
+        ids, joints, vertices, valid = (predictions.column(name) for name in ("id", "joints", "vertices", "valid"))
     usable = [k for k in np.flatnonzero(valid) if source.store.row("valid", source.row(int(ids[k])))]
     for k in (usable[index] for index in spread(len(usable), shown)) if usable else ():
         row = source.row(int(ids[k]))
         true, K, rgb = source.store.row("joints", row), source.store.row("K", row), source.rgb(int(ids[k]))
-        placed = joints[k] - joints[k][MIDDLE_MCP] + true[MIDDLE_MCP]
+        shift = true[MIDDLE_MCP] - joints[k][MIDDLE_MCP]
         aligned = procrustes_align(true[None], joints[k][None])[0]
         error = 1000.0 * np.linalg.norm(aligned - true, axis=1).mean()
         tiles.append(Tile(draw_skeleton(rgb, project(true, K)), f"id {ids[k]}: truth"))
-        tiles.append(Tile(draw_skeleton(rgb, project(placed, K)), f"predicted, PA error {error:.1f} mm"))
+        tiles.append(Tile(draw_skeleton(rgb, project(joints[k] + shift, K)), f"predicted, PA error {error:.1f} mm"))
+        colour = MESH_COLOURS[Side(source.store.row("side", row))]
+        tiles.append(Tile(draw_mesh(rgb, vertices[k] + shift, faces, K, colour, MESH_OPACITY), "predicted mesh"))
     return tiles

@@ -136,13 +136,14 @@ def fit(
 def predictions(
     pred: Annotated[Path, typer.Argument(help="predictions (.h5)")],
     truth: Annotated[list[Path], typer.Option(help="shards they were made for; repeat it")],
+    annotation_hand: Annotated[Path, typer.Option(help="annotation hand (.npz)")],
     title: TitleOption,
     out: OutOption,
 ) -> None:
-    """A contact sheet of test images with true and predicted joints side by side."""
-    tiles = prediction_tiles(pred, truth)
-    subtitle = f"{len(tiles) // 2} of the test images: true joints, then predicted ones at the true root"
-    save_sheet(out, contact_sheet(tiles, title, subtitle))
+    """A contact sheet of test images with true joints, predicted joints and predicted mesh side by side."""
+    tiles = prediction_tiles(pred, truth, read_arrays(annotation_hand, ["faces"])["faces"])
+    subtitle = f"{len(tiles) // 3} of the test images: true joints, then predicted joints and mesh at the true root"
+    save_sheet(out, contact_sheet(tiles, title, subtitle, columns=9))
 
 
 if __name__ == "__main__":

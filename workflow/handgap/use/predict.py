@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from handgap.core.conventions import JOINT_NAMES, MIDDLE_MCP, Side
+from handgap.core.conventions import JOINT_NAMES, MIDDLE_MCP
 from handgap.core.files import written_whole
 from handgap.core.geometry import project
 from handgap.core.images import encode_jpeg
-from handgap.report.draw import draw_mesh, draw_skeleton
+from handgap.report.draw import MESH_COLOURS, draw_mesh, draw_skeleton
 from handgap.segment.hand_table import PREDICTIONS, PoseRow
 from handgap.segment.photo_run import OVERLAY_EDGE, OVERLAY_QUALITY, Outcome, Photo, Products, run_photos
 from handgap.segment.views import shrunk
@@ -20,7 +20,6 @@ from handgap.use.photo_hands import PhotoHand
 STAMP = "handgap"  # key of a JSON file of ours: what it was made from, and its rows of the table
 NO_HAND = "no hand found"
 UM, CENTIPIXEL = 6, 2  # decimals of metres and of pixels
-MESH_COLOURS = {Side.RIGHT: (150, 190, 225), Side.LEFT: (235, 190, 140)}
 BONES = 120  # lines are a hand's extent over this wide
 
 
