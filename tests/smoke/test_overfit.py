@@ -55,4 +55,4 @@ def test_sixteen_images_are_learnt_by_heart(log: str, network: str) -> None:
     assert metrics.exists(), log[-4000:]
     table = pd.read_csv(metrics).set_index("metric")["value"]
     assert table["pa_mpjpe"] < 2.0  # mm
-    assert table["pa_mpvpe"] < 3.0  # the mesh too: joints, read off few of its vertices, say little about the others
+    assert table["pa_mpvpe"] < 4.0  # the mesh too: joints, read off few of its vertices, say little about the others
