@@ -16,7 +16,7 @@ TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
     "cmr": {"image_size": 96, "epochs": 175, "learning_rate": 1.5e-3},
     "metro": {"image_size": 64, "epochs": 560, "learning_rate": 4e-3},
-    "graphormer": {"image_size": 64, "epochs": 560, "learning_rate": 4e-3},
+    "graphormer": {"image_size": 64, "epochs": 640, "learning_rate": 2.5e-3},
     "simplehand": {"image_size": 96, "epochs": 280, "learning_rate": 1.5e-3},
 }
 STILL = {"rotation_deg": 0.0, "scale_jitter": 0.0, "shift_jitter": 0.0, "colour_jitter": 0.0}
