@@ -6,7 +6,6 @@ from handgap.networks.spiral import (
     LatentAttention,
     SpiralConv,
     SpiralDecoder,
-    spiral_neighbours,
     upsample,
 )
 from toy_meshes import toy_hierarchy
@@ -25,41 +24,42 @@ def spirals_of(vertices, length):
 
 def test_spiral_convolution_by_hand():
     torch.manual_seed(0)
-    conv, features, spirals = SpiralConv(3, 2, 4), torch.randn(2, 10, 3), spirals_of(10, 6)
-    out = conv(spiral_neighbours(features, spirals))
+    conv, features, spirals = SpiralConv(3, 2, 4), torch.randn(10, 2, 3), spirals_of(10, 6)
+    out = conv(features, spirals)
     for sample in range(2):
         for vertex in range(10):
-            row = torch.cat([features[sample, spirals[vertex, k]] for k in range(4)])
-            torch.testing.assert_close(out[sample, vertex], conv.linear.weight @ row + conv.linear.bias)
+            row = torch.cat([features[spirals[vertex, k], sample] for k in range(4)])
+            torch.testing.assert_close(out[vertex, sample], conv.linear.weight @ row + conv.linear.bias)
 
 
 @pytest.mark.parametrize("conv", [SpiralConv(5, 8, 6), InceptionSpiral(5, 8, 6)], ids=["plain", "inception"])
 def test_spiral_convolution_does_not_depend_on_the_numbering(conv):
-    features, spirals = torch.randn(2, 30, 5), spirals_of(30, 6)
+    features, spirals = torch.randn(30, 2, 5), spirals_of(30, 6)
     old_of_new = torch.randperm(30, generator=torch.Generator().manual_seed(3))
     new_of_old = old_of_new.argsort()
-    renumbered = conv(spiral_neighbours(features[:, old_of_new], new_of_old[spirals[old_of_new]]))
-    torch.testing.assert_close(renumbered, conv(spiral_neighbours(features, spirals))[:, old_of_new])
+    renumbered = conv(features[old_of_new], new_of_old[spirals[old_of_new]])
+    torch.testing.assert_close(renumbered, conv(features, spirals)[old_of_new])
 
 
 def test_inception_by_hand():
     torch.manual_seed(0)
-    block, neighbours = InceptionSpiral(4, 8, 9), torch.randn(2, 5, 9, 4)
+    block, features, spirals = InceptionSpiral(4, 8, 9), torch.randn(20, 2, 4), spirals_of(20, 9)
     widths = [conv.linear.weight.shape for conv in (block.vertex, *block.around)]
     assert widths == [(8, 4), (4, 36), (2, 24), (2, 12)]
+    neighbours = features[spirals].transpose(1, 2)  # (N, B, length, channels)
     around = torch.cat(
         [conv.linear(neighbours[:, :, :n].flatten(2)) for conv, n in zip(block.around, (9, 6, 3), strict=True)], -1
     )
     expected = (block.vertex.linear(neighbours[:, :, 0]) + around).clamp_min(0)
-    torch.testing.assert_close(block(neighbours), expected)
+    torch.testing.assert_close(block(features, spirals), expected)
 
 
 def test_upsampling_is_the_links_matrix(hierarchy):
     link = hierarchy.links[1]
     coarse = np.random.default_rng(0).normal(size=(2, 195, 4))
-    fine = upsample(torch.tensor(coarse), torch.tensor(link.up_vertices), torch.tensor(link.up_weights))
+    fine = upsample(torch.tensor(coarse).transpose(0, 1), torch.tensor(link.up_vertices), torch.tensor(link.up_weights))
     expected = np.stack([link.up_matrix() @ sample for sample in coarse])
-    np.testing.assert_allclose(fine.numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(fine.transpose(0, 1).numpy(), expected, atol=1e-12)
 
 
 def test_attention_among_entries_by_hand():

@@ -8,14 +8,9 @@ from handgap.core.errors import ConfigError
 from handgap.hands.hierarchy import Hierarchy
 
 
-def spiral_neighbours(features: Tensor, spirals: Tensor) -> Tensor:
-    """Features (B, N, C) along the spiral (N, L) of every vertex -> (B, N, L, C)."""
-    return features[:, spirals]
-
-
 def upsample(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-    """Features (B, M, C) of the coarser mesh -> (B, N, C): weighted sums (N, 3) of those at the indices (N, 3)."""
-    return (features[:, indices] * weights[..., None]).sum(2)
+    """Features (M, B, C) of the coarser mesh -> (N, B, C): weighted sums (N, 3) of those at the indices (N, 3)."""
+    return (features[indices] * weights[..., None, None]).sum(1)
 
 
 class SpiralConv(nn.Module):
@@ -33,9 +28,15 @@ class SpiralConv(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, neighbours: Tensor) -> Tensor:
-        """(B, N, at least `length`, channels), see `spiral_neighbours` -> (B, N, out)."""
-        return self.linear(neighbours[:, :, : self.length].flatten(2))
+    def forward(self, features: Tensor, spirals: Tensor) -> Tensor:
+        """Features (N, B, channels), spirals (N, at least `length`) -> (N, B, out)."""
+        n = len(features)
+        # each place along the spiral has a matrix of its own; all are applied before vertices are gathered, because
+        # what comes out is narrower than what goes in
+        matrices = self.linear.weight.unflatten(1, (self.length, -1)).transpose(0, 1).flatten(0, 1)
+        seen = functional.linear(features, matrices).unflatten(-1, (self.length, -1)).permute(2, 0, 1, 3)
+        places = spirals[:, : self.length] + n * torch.arange(self.length, device=spirals.device)
+        return seen.flatten(0, 1)[places].sum(1) + self.linear.bias
 
 
 class InceptionSpiral(nn.Module):
@@ -47,18 +48,10 @@ class InceptionSpiral(nn.Module):
         wide = ((length, out // 2), (length * 2 // 3, out // 4), (length // 3, out // 4))
         self.around = nn.ModuleList(SpiralConv(channels, width, part) for part, width in wide)
 
-    def forward(self, neighbours: Tensor) -> Tensor:
-        """(B, N, length, channels) -> (B, N, out)."""
-        # stretch by stretch: one product for all that see it, where slices for each would be copied and zero-filled
-        ends = [conv.linear.in_features for conv in self.around]
-        begins = [*ends[1:], 0]
-        stretches = neighbours.flatten(2).split([b - a for a, b in zip(begins, ends, strict=True)][::-1], -1)
-        total = self.vertex(neighbours) + torch.cat([conv.linear.bias for conv in self.around])
-        for stretch, begin, end in zip(stretches, reversed(begins), reversed(ends), strict=True):
-            seeing = [conv.linear.weight[:, begin:end] for conv in self.around if conv.linear.in_features >= end]
-            found = functional.linear(stretch, torch.cat(seeing))
-            total = total + functional.pad(found, (0, total.shape[-1] - found.shape[-1]))
-        return torch.relu(total)
+    def forward(self, features: Tensor, spirals: Tensor) -> Tensor:
+        """Features (N, B, channels), spirals (N, length) -> (N, B, out)."""
+        around = torch.cat([conv(features, spirals) for conv in self.around], -1)
+        return torch.relu(self.vertex(features, spirals) + around)
 
 
 class LatentAttention(nn.Module):
@@ -119,12 +112,13 @@ class SpiralDecoder(nn.Module):
     def forward(self, latent: Tensor) -> list[Tensor]:
         """(B, latent) -> vertices (B, N_k, 3) of levels top - 1, ..., 0."""
         features = self.spread(self.attention(latent)).view(-1, self.n_coarsest, self.width)
+        features = features.transpose(0, 1)  # a vertex's features lie together for the batch: gathered in one piece
         meshes: list[Tensor] = []
         for level, block, head in zip(self.levels, self.blocks, self.heads, strict=True):
             spirals, indices, weights = (getattr(self, f"{name}{level}") for name in ("spirals", "indices", "weights"))
             if meshes:
                 features = torch.cat([features, meshes[-1]], -1)
-            features = block(spiral_neighbours(upsample(features, indices, weights), spirals))
-            mesh = head(spiral_neighbours(features, spirals))
+            features = block(upsample(features, indices, weights), spirals)
+            mesh = head(features, spirals)
             meshes.append((mesh + upsample(meshes[-1], indices, weights)) / 2 if meshes else mesh)
-        return meshes
+        return [mesh.transpose(0, 1) for mesh in meshes]
