@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
-    "cmr": {"image_size": 96, "epochs": 175, "learning_rate": 1.5e-3},
+    "cmr": {"image_size": 96, "epochs": 185, "learning_rate": 1.2e-3},
     "metro": {"image_size": 64, "epochs": 560, "learning_rate": 4e-3},
     "graphormer": {"image_size": 64, "epochs": 640, "learning_rate": 2.5e-3},
     "simplehand": {"image_size": 96, "epochs": 280, "learning_rate": 1.5e-3},

@@ -89,7 +89,7 @@ class Study(Section):
                 hourglass=SMALL_HOURGLASS,
                 **OPEN_HAND,
             ),
-            "cmr": CmrNetwork(channels=(128, 64, 32, 32), spiral_length=9, train=SHORT),
+            "cmr": CmrNetwork(channels=(128, 128, 64, 32), spiral_length=9, train=SHORT),
             "metro": MetroNetwork(**SMALL_TRANSFORMER),
             "graphormer": GraphormerNetwork(**SMALL_TRANSFORMER),
             "simplehand": SimpleHandNetwork(),
