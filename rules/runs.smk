@@ -103,8 +103,10 @@ def joint_labels(wildcards):
 def launcher(wildcards):
     """How Python is started: plainly, or by torchrun for several devices."""
     devices = training_devices(wildcards)
-    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {devices} "
-    return "python " + (torchrun if devices > 1 else "")
+    if devices == 1:
+        return "python "
+    # a thread each: Snakemake's OMP_NUM_THREADS is for all of them, and processes wait long for each other's cores
+    return f"OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc-per-node {devices} "
 
 
 def training_sources(wildcards, input):
