@@ -42,17 +42,17 @@ def detach_stem(model: nn.Module) -> nn.Sequential:
     return stem
 
 
-def pyramid(model: nn.Module, start: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Final features and pyramid (B, C, h, w) behind a detached stem: deepest first, each larger, all below `start`.
+def pyramid(model: nn.Module, start: Tensor) -> list[Tensor]:
+    """Features (B, C, h, w) behind a detached stem, deepest first, each larger than the one before, all below `start`.
 
-    The final ones are the deepest, widened where a model does that (EfficientNet, HRNet): its classifier reads them.
+    The deepest are the final ones, where a model widens its last stage (EfficientNet) widened.
     """
-    final, features = model.forward_intermediates(start)
-    levels: list[Tensor] = []
-    for level in reversed(features):
-        if (levels[-1].shape[-1] if levels else 0) < level.shape[-1] < start.shape[-1]:
-            levels.append(level)
-    return final, levels
+    final, levels = model.forward_intermediates(start)
+    chosen = [final]
+    for features in reversed(levels):
+        if chosen[-1].shape[-1] < features.shape[-1] < start.shape[-1]:
+            chosen.append(features)
+    return chosen
 
 
 def _conv(channels: int, out: int, kernel: int, *, relu: bool = True) -> nn.Sequential:
@@ -115,9 +115,8 @@ class MapCascade(nn.Module):
         with torch.no_grad():
             size = self.first.image_size
             start = self.stem.eval()(torch.zeros(1, 3, size, size))
-            _, levels = pyramid(self.first.model.eval(), start)
+            widths = [level.shape[1] for level in pyramid(self.first.model.eval(), start)]
         self.train()
-        widths = [level.shape[1] for level in levels]
         n_start, n_relations = start.shape[1], len(RELATIONS[variant])
         n_priors = [1, N_JOINTS] if variant == "sg" else [N_JOINTS] * (len(backbones) - 1)
         entering = [n_start + n_priors[0]] * (len(backbones) - 2) + [n_start + N_JOINTS + n_relations]
@@ -144,12 +143,11 @@ class MapCascade(nn.Module):
         start = self.stem(self.first.normalise(images))
         size, model, given, found = start.shape[-1], self.first.model, start, {}
         for index, (trunk, reduce) in enumerate(zip(self.trunks, self.reduce, strict=True)):
-            _, levels = pyramid(model, given)
-            found[f"prior{index}"] = self.decoders[index](levels, size)
+            found[f"prior{index}"] = self.decoders[index](pyramid(model, given), size)
             prior = found[f"prior{index}"].sigmoid()
             mixed = [given if self.variant == "sg" and index else start, prior]
             if trunk is self.trunks[-1]:
                 mixed.append(torch.stack([prior[:, list(group)].sum(1) for group in RELATIONS[self.variant]], 1))
             model, given = trunk, reduce(torch.cat(mixed, 1))
-        final, levels = pyramid(model, given)
-        return {"latent": model.forward_head(final), "maps": self.decoders[-1](levels, size), **found}
+        levels = pyramid(model, given)
+        return {"latent": model.forward_head(levels[0]), "maps": self.decoders[-1](levels, size), **found}
