@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# What a network needs, in one to four minutes on a core; an epoch is one step. Batch norm predicts with n / (n - 1) of
+# What a network needs, in one to five minutes on a core; an epoch is one step. Batch norm predicts with n / (n - 1) of
 # the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
