@@ -105,8 +105,10 @@ def launcher(wildcards):
     devices = training_devices(wildcards)
     if devices == 1:
         return "python "
-    # a thread each: Snakemake's OMP_NUM_THREADS is for all of them, and processes wait long for each other's cores
-    return f"OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc-per-node {devices} "
+    # a thread each: Snakemake's numbers are for all of them, and processes wait long for each other's cores. torch
+    # goes by MKL's number where it has MKL
+    threads = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"
+    return f"{threads} python -m torch.distributed.run --standalone --nproc-per-node {devices} "
 
 
 def training_sources(wildcards, input):

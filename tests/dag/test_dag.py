@@ -169,7 +169,7 @@ def test_the_large_study_trains_all_networks_alike_and_the_later_go_on_from_earl
 def test_several_devices_are_started_by_torchrun(study_file) -> None:
     study = study_file(study="dag", train={"devices": 2})
     job, single = train_job(study, "s2hand-full-s0"), train_job(study_file(study="dag"), "s2hand-full-s0")
-    torchrun = "OMP_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc-per-node 2"
+    torchrun = "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python -m torch.distributed.run --standalone --nproc-per-node 2"
     assert f"{torchrun} -m handgap.train.step" in job.shellcmd
     assert job.threads == 2
     assert "python -m handgap.train.step" in single.shellcmd
