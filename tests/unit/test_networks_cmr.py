@@ -7,7 +7,7 @@ from handgap.core.config.networks import CmrNetwork
 from handgap.core.errors import ConfigError
 from handgap.networks.base import Prediction, edge_loss
 from handgap.networks.build import build
-from handgap.networks.cascade import RELATIONS, detach_stem, pyramid
+from handgap.networks.cascade import RELATIONS, detach_stem, pyramid, reduction
 from handgap.networks.cmr import joint_maps, map_peaks, normal_loss
 from toy_meshes import toy_hierarchy
 from toys import toy_hand
@@ -124,3 +124,12 @@ def test_pyramids_behind_a_stem_are_the_whole_models(name, sizes):
 def test_a_backbone_without_a_pyramid_is_refused(hand, hierarchy):
     with pytest.raises(ConfigError, match="no known stem"):
         build(CmrNetwork(backbone="densenet121"), hand, None, 64, hierarchy)
+
+
+def test_a_later_backbone_starts_from_what_the_stem_gives():
+    torch.manual_seed(0)
+    stem, maps = (torch.randn(4, 8, 16, 16) - 0.5).relu(), torch.rand(4, 5, 16, 16)
+    given = reduction(13, 8)(torch.cat([stem, maps], 1))
+    spread = stem.std((0, 2, 3), correction=0, keepdim=True)
+    expected = (stem - stem.mean((0, 2, 3), keepdim=True)) / spread
+    torch.testing.assert_close(given, expected, atol=1e-3, rtol=1e-3)

@@ -63,9 +63,17 @@ def _conv(channels: int, out: int, kernel: int, *, relu: bool = True) -> nn.Sequ
 
 
 def reduction(channels: int, out: int) -> nn.Sequential:
-    """Mixed features (B, channels, h, w) -> what a later backbone starts from (B, out, h, w)."""
+    """Mixed features (B, channels, h, w) -> what a later backbone starts from (B, out, h, w).
+
+    It starts by handing on the first `out` channels, x0: what the backbone has learnt, it learnt from these.
+    """
     wide = 2 * out  # of ResNets the published 128; narrower stems need no more
-    return nn.Sequential(_conv(channels, channels, 3), _conv(channels, wide, 3), _conv(wide, out, 1, relu=False))
+    layers = nn.Sequential(_conv(channels, channels, 3), _conv(channels, wide, 3), _conv(wide, out, 1, relu=False))
+    for conv, norm, *relu in layers:
+        nn.init.dirac_(conv.weight)
+        if relu:
+            nn.init.ones_(norm.bias)  # x0 is sparse: nothing of it is so far below its mean that the ReLU takes it
+    return layers
 
 
 class MapDecoder(nn.Module):
