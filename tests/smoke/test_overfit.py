@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# What a network needs, in one to five minutes on a core; an epoch is one step. Batch norm predicts with n / (n - 1) of
-# the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
+CORES = str(min(2, os.cpu_count()))
+# What a network needs, in less than three minutes on two cores; an epoch is one step. Batch norm predicts with
+# n / (n - 1) of the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for
+# simpleHand and CMR.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
     "cmr": {"image_size": 96, "epochs": 185, "learning_rate": 1.2e-3},
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> str:
-    """A study of 16 images, all of them in every step, run for all networks side by side; what Snakemake said."""
+    """A study of 16 images, all of them in every step, run for all networks; what Snakemake said."""
     values = {
         "study": "overfit",
         "shard_size": 16,
@@ -43,8 +45,8 @@ def log(tmp_path_factory) -> str:
     metrics = [METRICS.format(name) for name in TRAINING]
     for name in metrics:
         (ROOT / name).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--cores", str(min(2, os.cpu_count())), "--keep-going"]
-    command += ["--configfile", str(path), "--", *metrics]
+    command = [sys.executable, "-m", "snakemake", "--cores", CORES, "--keep-going"]
+    command += ["--set-threads", f"train_network={CORES}", "--configfile", str(path), "--", *metrics]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
     return done.stdout + done.stderr
 

@@ -5,6 +5,7 @@ backbone's gives the features x0, and later backbones start behind their own (wh
 mixed out of x0 and the maps so far. Maps have the size of x0: half the image for ResNets, a quarter for ConvNeXts.
 """
 
+import math
 from collections import OrderedDict
 from typing import Literal
 
@@ -18,6 +19,7 @@ from handgap.networks.backbone import Backbone
 
 Variant = Literal["g", "sg", "pg"]
 LATENT = 1000  # the ImageNet classifier is kept, and its output is the latent vector
+EMPTY = 0.01  # what a map starts with everywhere
 # module names of the stems of timm's models: ResNet and HRNet, EfficientNet and MobileNet, ConvNeXt and RegNet
 _STEMS = (("conv1", "bn1", "act1"), ("conv_stem", "bn1"), ("stem",))
 # maps summed into a relation map: all pairs of fingertips; the variant "g" adds the five fingers
@@ -91,7 +93,10 @@ class MapDecoder(nn.Module):
         entering = [a + b for a, b in zip([widths[0], *skips], [*skips, 0], strict=True)]
         self.steps = nn.ModuleList(_conv(into, out, 3) for into, out in zip(entering, outs, strict=True))
         self.maps = nn.Conv2d(outs[-1], maps, 3, padding=1)
-        nn.init.kaiming_normal_(self.maps.weight)
+        # starts with empty maps (RetinaNet, Lin et al. 2017, sec. 4.1): a joint fills little of one, and what is
+        # to be emptied first would drown the other losses for an epoch
+        nn.init.normal_(self.maps.weight, std=0.01)
+        nn.init.constant_(self.maps.bias, -math.log((1 - EMPTY) / EMPTY))
 
     def forward(self, levels: list[Tensor], size: int) -> Tensor:
         """Features of `pyramid` -> (B, maps, size, size)."""
