@@ -9,18 +9,6 @@ from handgap.networks.base import Prediction, edge_loss
 from handgap.networks.build import build
 from handgap.networks.cascade import RELATIONS, detach_stem, pyramid, reduction
 from handgap.networks.cmr import joint_maps, map_peaks, normal_loss
-from toy_meshes import toy_hierarchy
-from toys import toy_hand
-
-
-@pytest.fixture(scope="module")
-def hand(tmp_path_factory):
-    return toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz")
-
-
-@pytest.fixture(scope="module")
-def hierarchy(hand):
-    return toy_hierarchy(hand.faces)
 
 
 # counted from the released code with ResNet-18: 62.8, 79.9 and 80.0 M, with the classifiers (513,000 each) of the

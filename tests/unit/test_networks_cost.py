@@ -12,20 +12,8 @@ from handgap.report.network_table import all_rows, build_network_table
 from handgap.report.table_formats import to_csv, to_html, to_tex
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from toy_meshes import toy_hierarchy
-from toys import toy_hand
 
 TABLE = load_experiment(Path(__file__).parents[2] / "config/experiments/table_networks.yaml")
-
-
-@pytest.fixture(scope="module")
-def hand(tmp_path_factory):
-    return toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz")
-
-
-@pytest.fixture(scope="module")
-def hierarchy(hand):
-    return toy_hierarchy(hand.faces)
 
 
 def macs(module, *shapes):

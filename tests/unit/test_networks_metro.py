@@ -7,18 +7,6 @@ from handgap.networks.base import Prediction
 from handgap.networks.graphormer import Graphormer, GraphResidual
 from handgap.networks.metro import Metro, weak_perspective
 from handgap.networks.transformer import BertLayer, encoder, mask_tokens
-from toy_meshes import toy_hierarchy
-from toys import toy_hand
-
-
-@pytest.fixture(scope="module")
-def hand(tmp_path_factory):
-    return toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz")
-
-
-@pytest.fixture(scope="module")
-def hierarchy(hand):
-    return toy_hierarchy(hand.faces)
 
 
 class Wide(torch.nn.Module):

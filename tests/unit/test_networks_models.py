@@ -19,8 +19,6 @@ from handgap.networks.build import build
 from handgap.networks.simplehand import SimpleHand, sine_position_embedding
 from PIL import Image
 from timm.layers import DropPath
-from toy_meshes import toy_hierarchy
-from toys import toy_hand
 
 TINY = "test_efficientnet"  # trained with ImageNet's mean and deviation
 HALF = "test_convnext"  # trained with (x - 0.5) / 0.5
@@ -37,11 +35,6 @@ LITE0 = Path(__file__).parents[2] / "results/assets/efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
-def hand(tmp_path_factory):
-    return toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz")
-
-
-@pytest.fixture(scope="module")
 def lite0():
     found = list(LITE0.glob("*.pth"))
     if not found:
@@ -53,11 +46,6 @@ def batch_of(network, size, n=2):
     generator = torch.Generator().manual_seed(0)
     K = torch.tensor([[3.0 * size, 0, size / 2], [0, 3.0 * size, size / 2], [0, 0, 1]]).expand(n, 3, 3)
     return torch.rand(n, 3, size, size, generator=generator), K
-
-
-@pytest.fixture(scope="module")
-def hierarchy(hand):
-    return toy_hierarchy(hand.faces)
 
 
 def named(settings):

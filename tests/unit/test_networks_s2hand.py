@@ -14,15 +14,9 @@ from handgap.networks.s2hand import S2Hand, S2HandKeypoints
 from handgap.networks.skin_net import SkinNet
 from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
-from toys import toy_hand
 
 TINY = "test_efficientnet"
 SMALL = HourglassSize(stacks=2, depth=2, modules=1, features=8)
-
-
-@pytest.fixture(scope="module")
-def hand(tmp_path_factory):
-    return toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz")
 
 
 class Wide(torch.nn.Module):

@@ -8,13 +8,6 @@ from handgap.networks.spiral import (
     SpiralDecoder,
     upsample,
 )
-from toy_meshes import toy_hierarchy
-from toys import toy_hand
-
-
-@pytest.fixture(scope="module")
-def hierarchy(tmp_path_factory):
-    return toy_hierarchy(toy_hand(tmp_path_factory.mktemp("hand") / "hand.npz").faces)
 
 
 def spirals_of(vertices, length):

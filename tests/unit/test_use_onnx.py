@@ -19,7 +19,6 @@ from handgap.use.cli import export_model
 from handgap.use.onnx_export import INPUTS, OUTPUTS, PACKAGES, describe, export_onnx, licence_notice
 from torch import nn
 from toy_meshes import toy_hierarchy
-from toys import toy_hand
 from typer.testing import CliRunner
 
 TINY, SIZE = "test_efficientnet", 64
@@ -30,18 +29,6 @@ NETWORKS = [
     MetroNetwork(backbone=TINY, widths=(16,), layers=1),
     GraphormerNetwork(backbone=TINY, widths=(16,), layers=1, coarse_level=3),
 ]
-
-
-@pytest.fixture(scope="module")
-def hand_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("hand") / "hand.npz"
-    toy_hand(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def hand(hand_file):
-    return toy_hand(hand_file)
 
 
 @pytest.fixture(scope="module")

@@ -24,24 +24,12 @@ from handgap.use.photo_hands import PhotoHands, intrinsics
 from handgap.use.predict import PRODUCTS, mesh_text, overlay_of, predict_photos
 from PIL import Image
 from toy_meshes import toy_hierarchy
-from toys import toy_columns, toy_hand
+from toys import toy_columns
 from typer.testing import CliRunner
 
 SIZE, EXPANSION = 96, 1.25
 HEIGHT, WIDTH, FOCAL = 900, 1500, 1600.0
 TINY = "test_efficientnet"
-
-
-@pytest.fixture(scope="module")
-def hand_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("hand") / "hand.npz"
-    toy_hand(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def hand(hand_file):
-    return toy_hand(hand_file)
 
 
 def truth_of(hand, side):
