@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CORES = str(min(2, os.cpu_count()))
-# What a network needs, in less than three minutes on two cores; an epoch is one step. Batch norm predicts with
+# What a network needs, CMR 206 s on two cores; an epoch is one step. Batch norm predicts with
 # n / (n - 1) of the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for
 # simpleHand and CMR.
 TRAINING = {

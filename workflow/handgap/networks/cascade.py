@@ -74,7 +74,7 @@ def reduction(channels: int, out: int) -> nn.Sequential:
     for conv, norm, *relu in layers:
         nn.init.dirac_(conv.weight)
         if relu:
-            nn.init.ones_(norm.bias)  # x0 is sparse: nothing of it is so far below its mean that the ReLU takes it
+            nn.init.ones_(norm.bias)  # behind a ReLU, x0 is seldom a deviation below its mean: the next takes little
     return layers
 
 
@@ -96,7 +96,7 @@ class MapDecoder(nn.Module):
         # starts with empty maps (RetinaNet, Lin et al. 2017, sec. 4.1): a joint fills little of one, and what is
         # to be emptied first would drown the other losses for an epoch
         nn.init.normal_(self.maps.weight, std=0.01)
-        nn.init.constant_(self.maps.bias, -math.log((1 - EMPTY) / EMPTY))
+        nn.init.constant_(self.maps.bias, math.log(EMPTY / (1 - EMPTY)))
 
     def forward(self, levels: list[Tensor], size: int) -> Tensor:
         """Features of `pyramid` -> (B, maps, size, size)."""

@@ -8,6 +8,7 @@ Readings of what the paper leaves open, and departures:
 - *Backbones* other than ResNets: see `cascade`. Only the last one has a classifier: the earlier ones' were never used.
 - *Mixing* in front of a later backbone starts by handing on the stem's features (random in the release): what the
   backbone's weights know, they know behind its own stem.
+- *Maps* start empty (random in the release).
 - *Images* (`input`) are normalised the way the backbone's weights were trained; "published" is the release's
   (x - 0.5) / 0.5.
 - *2D joints* are the highest places of the heatmaps. Absolute position (the release's registration of mesh, joints and
