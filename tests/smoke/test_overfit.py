@@ -11,8 +11,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CORES = str(min(2, os.cpu_count()))
-# What a network needs, at most 177 s on two cores; an epoch is one step. Batch norm predicts with n / (n - 1) of the
-# batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
+# What a network needs, under three minutes on two cores; an epoch is one step. Batch norm predicts with n / (n - 1) of
+# the batch's variance: at a stride of 32, sixteen crops of 64 px are n = 64 places, too few for simpleHand and CMR.
 TRAINING = {
     "s2hand": {"image_size": 64, "epochs": 240, "learning_rate": 1e-3},
     "cmr": {"image_size": 96, "epochs": 170, "learning_rate": 2.2e-3},
